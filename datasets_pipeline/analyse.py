@@ -1,0 +1,202 @@
+"""Numbers, language, signature and edit spans of every document, unit by unit (CONTRACTS 3 and 4).
+
+`features/<feature version>/<unit>.parquet` has one row per row of `documents/<unit>.parquet`; so has
+`spans/<rule config digest>/<unit>.parquet` for each span rule. Both are caches: losing them costs
+time, never bytes. Runs in Dask workers; only unit names travel.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datasets_pipeline.parallel import Killed, Pool
+from ingot import registry
+from ingot.config import RuleEntry, resolved
+from ingot.crashpoints import crashpoint
+from ingot.digests import canonical_json, digest_of
+from ingot.parquet import read_table, write_table
+from ingot.schemas import SPAN
+from ingot.storage import Store
+
+
+@dataclass(frozen=True)
+class AnalyseUnit:
+    """Rows of one unit, and what to compute over their text."""
+
+    store: Store
+    unit: str
+    rows: tuple[int, int]
+    features: bool
+    span_rules: tuple[tuple[str, str, str], ...]
+    """(rule name, configuration as JSON, config digest) of the span rules to run."""
+    failed_rows: tuple[int, ...] = ()
+    """Rows known to kill their worker; they are judged as empty and marked failed."""
+    probe: bool = False
+    """True for a part of a unit that killed its worker: computed to find the row, not written."""
+
+
+@lru_cache(maxsize=1)
+def feature_version() -> str:
+    """Name of the feature set: kernels, signature and the digests of the models they use."""
+    from datasets_pipeline import features
+    from datasets_pipeline.dedup.minhash import SIGNATURE_VERSION
+
+    versions = {
+        "features": features.FEATURE_VERSION,
+        "signature": SIGNATURE_VERSION,
+        **features.model_digests(),
+    }
+    return f"{features.FEATURE_VERSION}-{digest_of(versions)[:12]}"
+
+
+def span_config_digest(rule: RuleEntry) -> str:
+    """Identity of a span rule's configuration and code; its scope is applied later."""
+    values = {key: value for key, value in resolved(rule).items() if key not in ("id", "when")}
+    return digest_of({**values, "version": rule_version(rule.rule)})[:32]
+
+
+def rule_version(name: str) -> str:
+    """Version of a rule; with the digest of its file for a rule of the workspace."""
+    own = registry.own_digest("rule", name)
+    version = str(registry.load("rule", name).VERSION)
+    return f"{version}+{own}" if own else version
+
+
+def features_key(unit: str) -> str:
+    """Store key of a unit's features."""
+    return f"features/{feature_version()}/{unit}.parquet"
+
+
+def spans_key(config_digest: str, unit: str) -> str:
+    """Store key of a unit's spans for one span rule."""
+    return f"spans/{config_digest}/{unit}.parquet"
+
+
+def analyse(
+    store: Store,
+    units: Sequence[tuple[str, int]],
+    rules: Sequence[RuleEntry],
+    pool: Pool,
+    *,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, int]:
+    """Compute what is missing for (unit, number of rows) pairs; returns how many were computed and reused."""
+    span_rules = [r for r in rules if registry.load("rule", r.rule).KIND == "span"]
+    tasks = [task for unit, num_rows in units if (task := _missing(store, unit, num_rows, span_rules)) is not None]
+    for task in tasks:
+        # A finished object is never put again, so what a failure left goes first.
+        if store.exists(_failures_key(task.unit)):
+            store.delete(features_key(task.unit))
+    guilty: dict[str, list[int]] = {}
+    probed: set[str] = set()
+    finished = 0
+    for done in pool.map(analyse_unit, tasks, split=halves):
+        if isinstance(done, Killed):
+            guilty.setdefault(done.unit.unit, []).append(done.unit.rows[0])
+        if done.unit.probe or isinstance(done, Killed):
+            probed.add(done.unit.unit)
+            continue
+        finished += 1
+        if on_progress is not None:
+            on_progress("analyse", finished, len(tasks))
+    again = [replace(t, failed_rows=tuple(sorted(guilty.get(t.unit, [])))) for t in tasks if t.unit in probed]
+    for _ in pool.map(analyse_unit, again):
+        pass
+    return {"units": len(units), "computed": len(tasks), "reused": len(units) - len(tasks)}
+
+
+def _missing(store: Store, unit: str, num_rows: int, rules: Iterable[RuleEntry]) -> AnalyseUnit | None:
+    needs_features = not store.exists(features_key(unit)) or store.exists(_failures_key(unit))
+    needed = tuple(
+        (rule.rule, rule.config.model_dump_json(), digest)
+        for rule in rules
+        if not store.exists(spans_key(digest := span_config_digest(rule), unit))
+    )
+    if not needs_features and not needed:
+        return None
+    return AnalyseUnit(store, unit, (0, num_rows), needs_features, needed)
+
+
+def _failures_key(unit: str) -> str:
+    """Marks a unit in which a document killed its worker: the next run tries again."""
+    return f"features/{feature_version()}/{unit}.failed.json"
+
+
+def analyse_unit(unit: AnalyseUnit) -> int:
+    """Compute features and spans of some rows of a unit; returns the number of rows."""
+    columns = ["doc_id", "text", "media_type", "language"]
+    documents = read_table(unit.store, f"documents/{unit.unit}.parquet", columns=columns)
+    first, last = unit.rows
+    documents = documents.slice(first, last - first).combine_chunks()
+    failed = np.zeros(len(documents), bool)
+    failed[list(unit.failed_rows)] = True
+    if unit.failed_rows:
+        text = pc.if_else(pa.array(failed), pa.scalar("", pa.large_string()), documents["text"])
+        documents = documents.set_column(1, "text", text)
+    for row, doc_id in enumerate(documents["doc_id"].to_pylist()):
+        if not failed[row]:
+            crashpoint("analyse.document", doc_id.hex())
+    if unit.features:
+        table = feature_table(documents).append_column("failed", pa.array(failed))
+        if not unit.probe:
+            write_table(unit.store, table, "features", key=features_key(unit.unit))
+    for name, config_json, digest in unit.span_rules:
+        module = registry.load("rule", name)
+        spans = module.find_spans(module.Config.model_validate_json(config_json), documents["text"])
+        table = pa.table({"doc_id": documents["doc_id"], "spans": _as_spans(spans)})
+        if not unit.probe:
+            write_table(unit.store, table, "spans", key=spans_key(digest, unit.unit))
+    if not unit.probe:
+        if unit.failed_rows:
+            unit.store.put_bytes(_failures_key(unit.unit), canonical_json(list(unit.failed_rows)), overwrite=True)
+        else:
+            unit.store.delete(_failures_key(unit.unit))
+    crashpoint("analyse.unit.after", unit.unit)
+    return documents.num_rows
+
+
+def feature_table(documents: pa.Table) -> pa.Table:
+    """doc_id, every feature column, and the MinHash signature as 448 bytes (112 little-endian uint32)."""
+    from datasets_pipeline.dedup.minhash import signatures_and_counts
+    from datasets_pipeline.features import compute_features
+
+    columns = compute_features(documents["text"], documents["media_type"], documents["language"])
+    signatures, num_shingles = signatures_and_counts(documents["text"])
+    table = pa.table({"doc_id": documents["doc_id"]})
+    for name in columns.column_names:
+        table = table.append_column(name, columns[name])
+    table = table.append_column("num_shingles", pa.array(num_shingles, pa.int64()))
+    return table.append_column("signature", pack_signatures(signatures))
+
+
+def pack_signatures(signatures: np.ndarray) -> pa.Array:
+    """uint32 [n, k] as fixed-size binary of 4k bytes, little endian."""
+    little = np.ascontiguousarray(signatures, dtype="<u4")
+    width = little.shape[1] * 4
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(little), [None, pa.py_buffer(little.tobytes())])
+
+
+def unpack_signatures(column: pa.ChunkedArray) -> np.ndarray:
+    """The inverse of `pack_signatures`: uint32 [n, k]."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    width = array.type.byte_width
+    data = np.frombuffer(array.buffers()[1], dtype="<u4", count=(array.offset + len(array)) * width // 4)
+    return data.reshape(-1, width // 4)[array.offset :]
+
+
+def _as_spans(spans: pa.Array | pa.ChunkedArray) -> pa.Array:
+    array = spans.combine_chunks() if isinstance(spans, pa.ChunkedArray) else spans
+    return array.cast(pa.list_(SPAN))
+
+
+def halves(unit: AnalyseUnit) -> list[AnalyseUnit]:
+    """Two probes of half the rows; itself when there is one row."""
+    first, last = unit.rows
+    if last - first <= 1:
+        return [unit]
+    middle = (first + last) // 2
+    return [replace(unit, rows=rows, probe=True) for rows in ((first, middle), (middle, last))]

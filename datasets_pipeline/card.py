@@ -1,0 +1,98 @@
+"""The data card of a corpus version: counts, drop reasons and a waterfall. Numbers and ids, never text."""
+
+from typing import Any
+
+from ingot.manifest import Manifest
+from ingot.pictures import html_page, number, table_html, waterfall_svg
+from ingot.refs import CorpusRef
+
+_GROUPS = (("source", "Source"), ("language", "Language"), ("licence", "Licence"), ("media_type", "Media type"))
+_MAX_ROWS = 25
+
+
+def waterfall(manifest: Manifest) -> list[tuple[str, int]]:
+    """(label, documents): what came in, each drop by its owning rule and reason, held out, kept."""
+    identity = manifest.identity
+    rows = [("documents", identity.accounting["documents"])]
+    rows += [(f"{reason} ({rule})", num) for rule, reason, num in identity.statistics["waterfall"]]
+    return [*rows, ("held out", identity.accounting["heldout"]), ("kept", identity.accounting["kept"])]
+
+
+def waterfall_rows(manifest: Manifest) -> list[dict[str, Any]]:
+    """The waterfall as table rows."""
+    total = max(1, manifest.identity.accounting["documents"])
+    return [{"step": label, "documents": num, "share": f"{num / total:.1%}"} for label, num in waterfall(manifest)]
+
+
+def card_html(manifest: Manifest, corpus: CorpusRef) -> str:
+    """The card as one self-contained page."""
+    identity = manifest.identity
+    facts = [
+        ["version", corpus.name],
+        ["documents kept", identity.accounting["kept"]],
+        ["documents held out", identity.accounting["heldout"]],
+        ["documents dropped", identity.accounting["dropped"]],
+        ["occurrences", identity.accounting["occurrences"]],
+        ["bytes of training text", corpus.num_bytes],
+        ["shards", len(identity.shards)],
+        ["content digest", identity.content_digest],
+        ["root digest", identity.root_digest],
+        ["snapshot digest", identity.snapshot_digest],
+    ]
+    sections: list[tuple[str, Any]] = [
+        ("Version", table_html(["", ""], facts)),
+        ("What happened to the documents", waterfall_svg(waterfall(manifest), title=f"Documents of {corpus.name}")),
+    ]
+    for key, title in _GROUPS:
+        sections.append((f"By {title.lower()}", _group_table(identity.statistics[key], title)))
+    rules = [[rule, *values.values()] for rule, values in identity.statistics["rules"].items()]
+    edits = identity.statistics["edits"]
+    spans = ", ".join(f"{kind} {number(num)}" for kind, num in edits["spans"].items()) or "none"
+    sections += [
+        ("Rules", table_html(["rule", "judged", "abstained", "dropped"], rules)),
+        ("Edits", f"{number(edits['documents'])} documents were edited; spans by kind: {spans}."),
+        ("Sources read", _sources(manifest.provenance.get("sources", {}))),
+    ]
+    return html_page(f"Data card of {corpus.name}", sections)
+
+
+def _group_table(rows: dict[str, dict[str, int]], title: str) -> str:
+    ordered = sorted(rows.items(), key=lambda item: (-item[1]["kept_bytes"], item[0]))
+    shown = [[name, r["documents"], r["kept"], r["heldout"], r["kept_bytes"]] for name, r in ordered[:_MAX_ROWS]]
+    if len(ordered) > _MAX_ROWS:
+        rest = [r for _, r in ordered[_MAX_ROWS:]]
+        sums = [sum(r[key] for r in rest) for key in ("documents", "kept", "heldout", "kept_bytes")]
+        shown.append([f"{len(rest)} more", *sums])
+    return table_html([title.lower(), "documents", "kept", "held out", "kept bytes"], shown)
+
+
+def _sources(sources: dict[str, Any]) -> str:
+    rows = []
+    for name, source in sources.items():
+        files = source["files"]
+        reasons = ", ".join(f"{reason} {num}" for reason, num in source["quarantined"].items()) or "none"
+        rows.append([name, files["seen"], files["read"], files["unchanged"], files["quarantined"], reasons])
+    return table_html(["source", "files seen", "read", "unchanged", "quarantined", "reasons"], rows)
+
+
+def card_markdown(manifest: Manifest, corpus: CorpusRef) -> str:
+    """The card for a Prefect artifact."""
+    lines = [
+        f"# {corpus.name}",
+        "",
+        f"{corpus.num_documents:,} documents kept, {corpus.num_heldout:,} held out, "
+        f"{corpus.num_bytes:,} bytes of training text, content `{corpus.content_digest[:16]}`.",
+        "",
+        "| step | documents | share |",
+        "|---|---:|---:|",
+    ]
+    lines += [f"| {r['step']} | {r['documents']:,} | {r['share']} |" for r in waterfall_rows(manifest)]
+    for key, title in _GROUPS:
+        rows = sorted(manifest.identity.statistics[key].items(), key=lambda item: -item[1]["kept_bytes"])[:10]
+        lines += ["", f"| {title} | documents | kept |", "|---|---:|---:|"]
+        lines += [f"| {_cell(name)} | {r['documents']:,} | {r['kept']:,} |" for name, r in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: str) -> str:
+    return value.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,94 @@
+"""Bytes to text: one file per media type, one door for all of them.
+
+A module has VERSION, MEDIA_TYPES and `extract(data, uri, media_type, options) -> ExtractionResult`.
+Whatever a parser does with hostile bytes, only ExtractionError leaves this door.
+"""
+
+import importlib
+import importlib.metadata
+import platform
+from types import ModuleType
+
+from datasets_pipeline.extract import media_types
+from datasets_pipeline.extract.options import ExtractOptions
+from datasets_pipeline.normalize import TEXT_VERSION, UNICODE_VERSION, normalize_text
+from datasets_pipeline.sources.base import ExtractionError, ExtractionResult, Reject
+
+__all__ = ["ExtractOptions", "extract", "extraction_version"]
+
+_MODULES = ("text", "markdown", "html", "python_source", "package_metadata")
+# Modules that shape the text of several media types.
+_SHARED = ("decoding", "licences", "media_types")
+
+
+def extract(data: bytes, uri: str, media_type: str | None, options: ExtractOptions) -> ExtractionResult:
+    """The documents of one file; a document without a word is a reject `empty`.
+
+    media_type None: told from the name and the bytes. Raises ExtractionError, and nothing else, for
+    whatever is wrong with the file.
+    """
+    if not data:
+        raise ExtractionError("empty", f"{uri}: the file is empty (0 bytes)")
+    media_type = media_type or media_types.media_type_of(uri, data)
+    module = _module_for(media_type)
+    if module is None:
+        raise ExtractionError(
+            "unsupported_media_type",
+            f"{uri}: no extractor reads {media_type}; exclude such files, or convert them to text, Markdown or HTML",
+        )
+    result = _call_parser(module, data, uri, media_type, options)
+    kept = [document for document in result.documents if normalize_text(document.text)]
+    blank = [Reject(d.start, d.end, "empty") for d in result.documents if not normalize_text(d.text)]
+    if blank and not kept and not result.rejects:
+        raise ExtractionError("empty", f"{uri}: nothing but blanks is in it")
+    return ExtractionResult(kept, sorted([*result.rejects, *blank], key=lambda r: (r.start, r.end)))
+
+
+def extraction_version(options: ExtractOptions) -> dict[str, str]:
+    """Everything besides the bytes that shapes extracted text: module, library and option versions.
+
+    Part of the cache key of an extraction and of a corpus version's identity.
+    """
+    versions = {f"extract.{name}": _load(name).VERSION for name in (*_MODULES, *_SHARED)}
+    chosen = options.model_dump(mode="json", include=set(ExtractOptions.model_fields))  # options may be a whole source
+    versions |= {f"option.{name}": str(value) for name, value in chosen.items() if value is not None}
+    versions["resiliparse"] = importlib.metadata.version("resiliparse")
+    versions["text"] = TEXT_VERSION
+    versions["unicode"] = UNICODE_VERSION
+    if options.python == "docstrings":
+        # Which files parse at all depends on the grammar of the interpreter.
+        versions["python"] = ".".join(platform.python_version_tuple()[:2])
+    return versions
+
+
+def _call_parser(
+    module: ModuleType, data: bytes, uri: str, media_type: str, options: ExtractOptions
+) -> ExtractionResult:
+    """Run a parser on hostile bytes. THE place where the jailed child process will go.
+
+    The cause is named by its type only: messages of parsers quote the text they failed on.
+    """
+    failure = ""
+    try:
+        return module.extract(data, uri, media_type, options)  # type: ignore[no-any-return]
+    except ExtractionError:
+        raise
+    except Exception as error:  # RecursionError and MemoryError are among them
+        failure = type(error).__name__
+    raise ExtractionError(  # outside of the handler: a chained exception would carry the text along
+        "parser_error",
+        f"{uri}: extractor {module.__name__.rpartition('.')[2]} {module.VERSION} raised {failure} on "
+        f"{len(data):,} bytes of {media_type}; exclude the file or report it",
+    )
+
+
+def _module_for(media_type: str) -> ModuleType | None:
+    for name in _MODULES:
+        module = _load(name)
+        if media_type in module.MEDIA_TYPES:
+            return module
+    return _load("text") if media_types.is_text(media_type) else None
+
+
+def _load(name: str) -> ModuleType:
+    return importlib.import_module(f"datasets_pipeline.extract.{name}")

@@ -1,0 +1,208 @@
+"""HTML: what a reader of the page sees, as plain Markdown (headings, lists, code, table rows).
+
+Three traps, each seen in real documentation:
+
+- Whole pages inside `<script type="text/x-handlebars-template">` or `<template>`: such elements are
+  opened before parsing; real scripts stay out.
+- A parser that returns nothing for a large page without an error: the words that came out are weighed
+  against the characters between the tags, and `parser_returned_nothing` is an error of the file.
+- Nested lists: an indented rendering of n levels is n * n characters, so 10 kB could become 100 MB;
+  beyond 20 levels lists are read as plain blocks.
+
+Server-side includes (`<!--#include -->`) are not resolved: what they include is a file of its own.
+resiliparse reads about 20 MB a second.
+"""
+
+import re
+from html import unescape
+
+from datasets_pipeline.extract.decoding import decode
+from datasets_pipeline.extract.html_markdown import to_markdown
+from datasets_pipeline.extract.licences import UNKNOWN, spdx_of, spdx_of_header
+from datasets_pipeline.extract.media_types import HTML
+from datasets_pipeline.extract.options import ExtractOptions
+from datasets_pipeline.extract.stated import iso_date, iso_language
+from datasets_pipeline.normalize import normalize_text
+from datasets_pipeline.sources.base import ExtractedDocument, ExtractionError, ExtractionResult
+
+VERSION = "1"
+MEDIA_TYPES = (HTML, "application/xhtml+xml")
+
+# What surrounds the content of a page; `header` is not here because articles keep their title in one.
+_SURROUNDINGS = [
+    "nav", "footer", "aside", "dialog", "[role=navigation]", "[role=banner]", "[role=contentinfo]", "[role=search]",
+    "[hidden]",
+]  # fmt: skip
+_MAX_LIST_DEPTH = 20
+# Below this share of the characters between the tags the text is gone, not reduced: stripped navigation
+# leaves 20 % of the worst page of the Kafka site.
+_MIN_TEXT_SHARE = 0.05
+_MIN_CONTENT_SHARE = 0.1
+_MIN_INPUT_CHARACTERS = 500
+
+# [^<>]* instead of .*? keeps every expression linear on hostile input.
+_TAG = re.compile(r"<[^<>]*>")
+_SCRIPT_OPEN = re.compile(r"<script\b([^<>]*)>", re.IGNORECASE)
+_SCRIPT_CLOSE = re.compile(r"</script[^<>]*>", re.IGNORECASE)
+_TEMPLATE_TYPE = re.compile(
+    r"type\s*=\s*[\"']?\s*text/(?:x-handlebars|x-template|html|ng-template|x-mustache)", re.IGNORECASE
+)
+_TEMPLATE = re.compile(r"<(/?)template\b", re.IGNORECASE)
+_UNSEEN = tuple(
+    (re.compile(f"<{name}\\b", re.IGNORECASE), re.compile(f"</{name}\\b[^<>]*>", re.IGNORECASE))
+    for name in ("script", "style", "svg", "head")
+)
+_LIST = re.compile(r"<(/?)(?:ul|ol|menu|dir)\b", re.IGNORECASE)
+_CHARSET = re.compile(rb"<meta\b[^<>]{0,300}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
+_HTML_OPEN = re.compile(r"<html\b([^<>]*)>", re.IGNORECASE)
+_META_OR_LINK = re.compile(r"<(?:meta|link)\b([^<>]*)>|<a\b([^<>]*\brel\s*=\s*[\"']?license[^<>]*)>", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"([A-Za-z:_-]{1,40})\s*=\s*(?:\"([^\"<>]*)\"|'([^'<>]*)'|([^\s\"'<>]+))")
+_DATE_NAMES = (
+    "article:modified_time", "article:published_time", "last-modified", "datemodified", "date", "dc.date",
+    "dcterms.modified", "dcterms.date", "datepublished", "pubdate",
+)  # fmt: skip
+_LICENCE_NAMES = ("license", "licence", "dc.rights", "dcterms.license", "dcterms.rights")
+
+
+def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> ExtractionResult:
+    """The visible text of a page as one document."""
+    declared = _CHARSET.search(data[:4096])
+    decoded = decode(
+        data,
+        uri,
+        declared=declared.group(1).decode("ascii") if declared else options.encoding,
+        max_odd_share=options.max_odd_share,
+    )
+    page = _open_templates(decoded.text)
+    named = _named_values(decoded.text[:65536])
+    licence, evidence = _stated_licence(named, decoded.text)
+    title = _title(decoded.text)
+    document = ExtractedDocument(
+        text=_text_of(page, uri, options.html),
+        start=0,
+        end=len(data),
+        media_type=HTML,
+        extractor="html",
+        extractor_version=VERSION,
+        licence=licence,
+        licence_evidence=evidence,
+        stated_date=next((day for name in _DATE_NAMES if (day := iso_date(named.get(name)))), None),
+        language=_language(decoded.text),
+        metadata=decoded.metadata | ({"title": title} if title else {}),
+    )
+    return ExtractionResult([document])
+
+
+def _text_of(page: str, uri: str, which: str) -> str:
+    """The page as Markdown; all of it when its surroundings held nearly everything (a page that is one <aside>)."""
+    num_between_tags = _num_characters_between_tags(page)
+    text = _render(page, which)
+    if which != "all" and _num_visible(text) < _MIN_CONTENT_SHARE * num_between_tags:
+        text = _render(page, "all")
+    if num_between_tags >= _MIN_INPUT_CHARACTERS and _num_visible(text) < _MIN_TEXT_SHARE * num_between_tags:
+        raise ExtractionError(
+            "parser_returned_nothing",
+            f"{uri}: the HTML parser gave {len(text):,} characters of about {num_between_tags:,} that stand "
+            "between the tags; open the page in a browser, and exclude it if it is only an application",
+        )
+    return text
+
+
+def _render(page: str, which: str) -> str:
+    from resiliparse.extract.html2text import extract_plain_text
+
+    if _list_depth(page) > _MAX_LIST_DEPTH:
+        page = _LIST.sub(r"<\1div", page)
+    minimal = extract_plain_text(
+        page,
+        preserve_formatting="minimal_html",
+        main_content=which == "main",
+        links=False,
+        noscript=which == "all",
+        skip_elements=_SURROUNDINGS if which == "content" else None,
+    )
+    return to_markdown(minimal)
+
+
+def _open_templates(page: str) -> str:
+    """Template elements as blocks, so that the words in them are read; other scripts as they were."""
+    page = _TEMPLATE.sub(r"<\1div", page)
+    parts, position = [], 0
+    for opening in _SCRIPT_OPEN.finditer(page):
+        if opening.start() < position or not _TEMPLATE_TYPE.search(opening.group(1)):
+            continue
+        closing = _SCRIPT_CLOSE.search(page, opening.end())
+        end = closing.start() if closing else len(page)
+        parts += [page[position : opening.start()], "<div>", page[opening.end() : end], "</div>"]
+        position = closing.end() if closing else len(page)
+    return "".join([*parts, page[position:]])
+
+
+def _num_characters_between_tags(page: str) -> int:
+    """Characters that are neither tags, comments, scripts, styles nor white space: what a reader may see."""
+    page = _without(page, re.compile("<!--"), re.compile("-->"))
+    for opening, closing in _UNSEEN:
+        page = _without(page, opening, closing)
+    return _num_visible(unescape(_TAG.sub(" ", page)))
+
+
+def _num_visible(text: str) -> int:
+    return sum(len(word) for word in text.split())
+
+
+def _without(page: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> str:
+    """The page without every stretch from an opening to the next closing; an open end stays."""
+    parts, position = [], 0
+    while (start := opening.search(page, position)) is not None:
+        end = closing.search(page, start.end())
+        if end is None:
+            break
+        parts.append(page[position : start.start()])
+        position = end.end()
+    return "".join([*parts, page[position:]])
+
+
+def _list_depth(page: str) -> int:
+    depth = deepest = 0
+    for found in _LIST.finditer(page):
+        depth = max(depth - 1, 0) if found.group(1) else depth + 1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _attributes(inside_tag: str) -> dict[str, str]:
+    return {
+        name.lower(): unescape(double or single or bare).strip()
+        for name, double, single, bare in _ATTRIBUTE.findall(inside_tag)
+    }
+
+
+def _named_values(head: str) -> dict[str, str]:
+    """Values of <meta name|property|itemprop|http-equiv> and <link rel> by lower-case name; the first wins."""
+    values: dict[str, str] = {}
+    for meta, anchor in _META_OR_LINK.findall(head):
+        attributes = _attributes(meta or anchor)
+        keys = ("name", "property", "itemprop", "http-equiv", "rel")
+        name = next((attributes[key].lower() for key in keys if key in attributes), None)
+        value = attributes.get("content") or attributes.get("href")
+        if name and value:
+            values.setdefault(name, value)
+    return values
+
+
+def _stated_licence(named: dict[str, str], text: str) -> tuple[str | None, str | None]:
+    for name in _LICENCE_NAMES:
+        if name in named and (found := spdx_of(named[name])) != UNKNOWN:
+            return found, f"HTML {name}"
+    return spdx_of_header(text) or (None, None)
+
+
+def _language(text: str) -> str | None:
+    opening = _HTML_OPEN.search(text[:65536])
+    attributes = _attributes(opening.group(1)) if opening else {}
+    return iso_language(attributes.get("lang") or attributes.get("xml:lang"))
+
+
+def _title(text: str) -> str | None:
+    start = re.search(r"<title\b[^<>]*>([^<>]{1,300})</title", text[:65536], re.IGNORECASE)
+    return (" ".join(normalize_text(unescape(start.group(1))).split()) or None) if start else None

@@ -1,0 +1,146 @@
+"""Which media type a file has: by its name, checked against its first bytes.
+
+A name is believed unless the bytes contradict it: a `.html` that starts with `%PDF` is a PDF, a `.pdf`
+that is plain text is text. Without a known name the bytes decide.
+"""
+
+import posixpath
+import re
+
+VERSION = "1"
+
+MARKDOWN = "text/markdown"
+HTML = "text/html"
+PLAIN = "text/plain"
+RESTRUCTURED_TEXT = "text/x-rst"
+PYTHON = "text/x-python"
+PACKAGE_METADATA = "text/x-python-metadata"
+BINARY = "application/octet-stream"
+
+_BY_NAME = {"METADATA": PACKAGE_METADATA, "PKG-INFO": PACKAGE_METADATA}
+_BY_EXTENSION = {
+    "md": MARKDOWN, "markdown": MARKDOWN, "mdx": MARKDOWN, "qmd": MARKDOWN,
+    "html": HTML, "htm": HTML, "xhtml": HTML, "shtml": HTML,
+    "rst": RESTRUCTURED_TEXT, "rest": RESTRUCTURED_TEXT,
+    "txt": PLAIN, "text": PLAIN, "log": PLAIN, "adoc": "text/asciidoc", "asciidoc": "text/asciidoc",
+    "org": "text/org", "tex": "text/x-tex", "csv": "text/csv", "tsv": "text/tab-separated-values",
+    "py": PYTHON, "pyi": PYTHON,
+    "c": "text/x-c", "h": "text/x-c", "cc": "text/x-c++", "cpp": "text/x-c++", "hpp": "text/x-c++",
+    "cs": "text/x-csharp", "go": "text/x-go", "java": "text/x-java", "js": "text/javascript",
+    "kt": "text/x-kotlin", "lua": "text/x-lua", "pl": "text/x-perl", "r": "text/x-r", "rb": "text/x-ruby",
+    "rs": "text/x-rust", "scala": "text/x-scala", "sh": "text/x-shellscript", "sql": "text/x-sql",
+    "swift": "text/x-swift", "ts": "text/x-typescript", "css": "text/css",
+    "json": "application/json", "yaml": "application/yaml", "yml": "application/yaml",
+    "toml": "application/toml", "xml": "application/xml", "ini": "text/x-ini", "cfg": "text/x-ini",
+    "pdf": "application/pdf", "rtf": "application/rtf", "epub": "application/epub+zip",
+    "doc": "application/msword", "xls": "application/vnd.ms-excel", "ppt": "application/vnd.ms-powerpoint",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    "odt": "application/vnd.oasis.opendocument.text", "ods": "application/vnd.oasis.opendocument.spreadsheet",
+    "odp": "application/vnd.oasis.opendocument.presentation",
+    "eml": "message/rfc822", "mbox": "application/mbox", "msg": "application/vnd.ms-outlook",
+    "ipynb": "application/x-ipynb+json", "svg": "image/svg+xml",
+    "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp",
+    "zip": "application/zip", "gz": "application/gzip", "xz": "application/x-xz", "bz2": "application/x-bzip2",
+    "zst": "application/zstd", "tar": "application/x-tar", "parquet": "application/vnd.apache.parquet",
+}  # fmt: skip
+_SIGNATURES = (
+    (b"%PDF-", "application/pdf"),
+    (b"PK\x03\x04", "application/zip"),
+    (b"PK\x05\x06", "application/zip"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "application/x-ole-storage"),
+    (b"{\\rtf", "application/rtf"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"\x1f\x8b", "application/gzip"),
+    (b"\xfd7zXZ\x00", "application/x-xz"),
+    *((b"BZh%d1AY" % level, "application/x-bzip2") for level in range(1, 10)),
+    (b"\x28\xb5\x2f\xfd", "application/zstd"),
+    (b"\x7fELF", "application/x-executable"),
+    (b"PAR1", "application/vnd.apache.parquet"),
+    (b"SQLite format 3\x00", "application/vnd.sqlite3"),
+)
+# Read as text although their type does not begin with text/.
+TEXT_APPLICATIONS = frozenset({"application/json", "application/yaml", "application/toml", "application/xml"})
+# Text on the wire, but with a structure that reading as plain text would spoil; extractors of their own.
+_STRUCTURED = frozenset({"message/rfc822", "application/mbox", "application/x-ipynb+json", "image/svg+xml"})
+_MARKUP = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_SNIFFED_BYTES = 8192
+
+
+def media_type_of(uri: str, data: bytes) -> str:
+    """The media type of a file from its name and bytes; never raises."""
+    stated = stated_media_type(uri)
+    signature = _signature(data)
+    if stated is None:
+        return signature or _sniff(data)
+    if is_text(stated):
+        return signature or stated
+    if signature or stated in _STRUCTURED:
+        return stated
+    return _sniff(data) if looks_like_text(data) else stated
+
+
+def stated_media_type(uri: str) -> str | None:
+    """What the name says, None when it says nothing we know."""
+    name = posixpath.basename(uri)
+    extension = name.rpartition(".")[2].lower() if "." in name[1:] else ""
+    return _BY_NAME.get(name) or _BY_EXTENSION.get(extension)
+
+
+def is_text(media_type: str) -> bool:
+    """True for media types whose bytes are read as text."""
+    return media_type.startswith("text/") or media_type in TEXT_APPLICATIONS
+
+
+def looks_like_text(data: bytes) -> bool:
+    """False when the first 8 KiB hold more control bytes than a text may (1 in 50), UTF-16 and UTF-32 aside."""
+    head = data[:_SNIFFED_BYTES]
+    if head.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")) or utf16_without_mark(head):
+        return True
+    return num_control_bytes(head) * 50 <= len(head)
+
+
+def num_control_bytes(data: bytes) -> int:
+    """Bytes below 0x20 and 0x7f that no text needs: all but tab, line feed, form feed, return, escape."""
+    return len(data) - len(data.translate(None, _CONTROL_BYTES))
+
+
+def utf16_without_mark(data: bytes) -> str | None:
+    """`utf-16-le` or `utf-16-be` when every other byte is mostly NUL, as in Western UTF-16 without a mark."""
+    head = data[: _SNIFFED_BYTES & ~1]
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    half = len(head) // 2
+    if half < 2:
+        return None
+    if odd * 10 >= half * 7 and even * 20 <= half:
+        return "utf-16-le"
+    if even * 10 >= half * 7 and odd * 20 <= half:
+        return "utf-16-be"
+    return None
+
+
+_CONTROL_BYTES = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in b"\t\n\x0c\r\x1b")
+
+
+def _signature(data: bytes) -> str | None:
+    return next((media_type for mark, media_type in _SIGNATURES if data.startswith(mark)), None)
+
+
+def _sniff(data: bytes) -> str:
+    if not looks_like_text(data):
+        return BINARY
+    return HTML if _MARKUP.match(_without_opening_comments(data[:_SNIFFED_BYTES])) else PLAIN
+
+
+def _without_opening_comments(head: bytes) -> bytes:
+    head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    while head.startswith((b"<!--", b"<?xml")):
+        _, closed, head = head.partition(b"-->" if head.startswith(b"<!--") else b"?>")
+        if not closed:
+            return b""
+        head = head.lstrip()
+    return head

@@ -1,0 +1,50 @@
+"""The options of a source that change the text an extractor returns; every one is part of a cache key."""
+
+import codecs
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ingot.errors import RecipeError
+
+
+class ExtractOptions(BaseModel):
+    """How bytes become text. Sources that read files of any media type take these as their own options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    html: Literal["content", "main", "all"] = Field(
+        default="content",
+        description="`content` leaves out navigation, banners, footers and asides; `main` guesses the main "
+        "part of a web page and loses lists on documentation pages, so it is not the default; `all` keeps "
+        "every visible word.",
+    )
+    python: Literal["source", "docstrings"] = Field(
+        default="source",
+        description="What a Python file is read as: its source, or its docstrings under their qualified names.",
+    )
+    encoding: str | None = Field(
+        default=None,
+        description="Encoding of files that are neither UTF-8 nor UTF-16, e.g. shift_jis; null tries cp1252.",
+    )
+    max_odd_share: float = Field(
+        default=0.02,
+        ge=0.0,
+        le=1.0,
+        description="Share of replaced or control characters from which a file counts as wrongly decoded; "
+        "2 % is one broken character in a line of text.",
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_exists(cls, encoding: str | None) -> str | None:
+        if encoding is None:
+            return None
+        try:
+            name = codecs.lookup(encoding).name
+            b"a".decode(name)
+        except (LookupError, UnicodeError) as error:
+            raise RecipeError(
+                f"encoding '{encoding}' is not a text encoding; use a name such as shift_jis, gb18030 or koi8-r"
+            ) from error
+        return name

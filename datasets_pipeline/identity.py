@@ -1,0 +1,51 @@
+"""What a corpus version is a function of, beside its snapshot: recipe values and versions (CONTRACTS 1)."""
+
+import hashlib
+from typing import Any
+
+import pyarrow as pa
+
+from datasets_pipeline import heldout
+from datasets_pipeline.acquire import ACQUIRE_VERSION, extraction_versions
+from datasets_pipeline.analyse import feature_version, rule_version
+from datasets_pipeline.dedup.minhash import SIGNATURE_VERSION, VERIFIER_VERSION
+from ingot.config import Recipe, resolved
+from ingot.digests import digest_of
+from ingot.parquet import WRITER_VERSION
+from ingot.schemas import SCHEMA_VERSION
+
+DECIDE_VERSION = "1"
+# No tombstones yet: erasure brings them; their digest is part of every version from the start.
+NO_TOMBSTONES = digest_of([])
+_SECTIONS = ("seed", "sources", "rules", "dedup", "heldout", "shards")
+
+
+def recipe_values(recipe: Recipe) -> dict[str, Any]:
+    """The recipe sections a corpus version is a function of; a source's uri is a place and left out."""
+    values = {name: resolved(getattr(recipe, name)) for name in _SECTIONS}
+    values["sources"] = sorted(
+        ({key: value for key, value in source.items() if key != "uri"} for source in values["sources"]),
+        key=lambda source: str(source["name"]),
+    )
+    return values
+
+
+def stage_versions(recipe: Recipe, salt: bytes) -> dict[str, str]:
+    """Versions of everything that shapes the bytes of a version."""
+    versions = {
+        "schema": str(SCHEMA_VERSION),
+        "parquet_writer": WRITER_VERSION,
+        "pyarrow": pa.__version__,
+        "acquire": ACQUIRE_VERSION,
+        "extract": digest_of(
+            [extraction_versions(entry) for entry in sorted(recipe.sources, key=lambda e: e.config.name)]
+        ),
+        "features": feature_version(),
+        "signature": SIGNATURE_VERSION,
+        "verifier": VERIFIER_VERSION,
+        "decide": DECIDE_VERSION,
+        "heldout": heldout.HELDOUT_VERSION,
+        # Only a digest of the salt: whoever knows it can predict what is held out.
+        "salt": hashlib.sha256(b"ingot-salt" + salt).hexdigest()[:16],
+    }
+    return {**versions, **{f"rule.{entry.id}": rule_version(entry.rule) for entry in recipe.rules}}

@@ -1,0 +1,369 @@
+"""Map a function over work units on Dask workers: the only module that imports Dask.
+
+Workers are processes of their own with one thread each, started with a clean environment (no
+PREFECT_*, no MLFLOW_*), so nothing of the orchestration is ever imported there; they talk TLS with
+certificates made for this pool and die with the process that started them. Only unit descriptions
+and small results cross the scheduler; text never does.
+
+When a worker dies, the units it held are run again alone on a fresh worker and halved until the one
+item that kills is alone; that item comes back as `Killed`. With `workers=0` everything runs in this
+process, which is how most tests and a debugger see the same code.
+"""
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Protocol, TypeVar
+
+from ingot.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+Unit = TypeVar("Unit")
+Result = TypeVar("Result")
+
+_WINDOW_PER_WORKER = 3
+_START_SECONDS = 120.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished unit: its result, and the worker process that did it."""
+
+    unit: Any
+    result: Any
+    worker: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A single item whose processing killed a fresh worker of its own."""
+
+    unit: Any
+
+
+class Pool(Protocol):
+    """What runs units; `open_pool` gives one."""
+
+    num_workers: int
+
+    def map(
+        self,
+        function: Callable[[Any], Any],
+        units: Sequence[Any],
+        *,
+        split: Callable[[Any], Sequence[Any]] | None = None,
+    ) -> Iterator[Done | Killed]:
+        """Yield each unit as it finishes, in no promised order.
+
+        function is importable and takes one unit. split halves a unit; a unit it cannot halve
+        (a list of one) that kills its worker is yielded as Killed. Exceptions of function rise here.
+        """
+        ...
+
+    def modules(self) -> dict[str, list[str]]:
+        """Names of the modules loaded in each worker."""
+        ...
+
+
+@contextmanager
+def open_pool(
+    workers: int,
+    *,
+    scheduler: str | None = None,
+    scratch: Path,
+    numba_cache: Path | None = None,
+    memory_bytes: int = 2 << 30,
+) -> Iterator[Pool]:
+    """A pool of `workers` processes, or of an existing scheduler's, or this process when 0."""
+    if scheduler is None and workers == 0:
+        yield InProcessPool()
+        return
+    pool = DaskPool(workers, scheduler, scratch, numba_cache, memory_bytes)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+class InProcessPool:
+    """Runs units one after the other in this process."""
+
+    num_workers = 1
+
+    def map(
+        self,
+        function: Callable[[Any], Any],
+        units: Sequence[Any],
+        *,
+        split: Callable[[Any], Sequence[Any]] | None = None,
+    ) -> Iterator[Done | Killed]:
+        """As `Pool.map`; a unit that kills the process kills the caller."""
+        for unit in units:
+            yield _run(function, unit)
+
+    def modules(self) -> dict[str, list[str]]:
+        """Modules of this process."""
+        return {str(os.getpid()): sorted(sys.modules)}
+
+
+class DaskPool:
+    """Runs units on Dask workers that this pool starts and watches, or on an existing scheduler."""
+
+    def __init__(
+        self,
+        workers: int,
+        scheduler: str | None,
+        scratch: Path,
+        numba_cache: Path | None,
+        memory_bytes: int,
+    ) -> None:
+        import dask
+        from distributed import Client, LocalCluster
+
+        scratch.mkdir(parents=True, exist_ok=True)
+        self._folder = Path(mkdtemp(prefix="dask-", dir=scratch))
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._started = 0
+        self._isolated: str | None = None
+        self._memory_bytes = memory_bytes
+        self._numba_cache = numba_cache
+        self._cluster: Any = None
+        # One death fails the unit at once: who is to blame is found out by us, alone and halved.
+        dask.config.set(
+            {
+                "distributed.scheduler.allowed-failures": 0,
+                "distributed.scheduler.worker-saturation": 1.0,
+                "distributed.admin.tick.limit": "60s",
+                "distributed.logging.distributed": "error",
+                # The scheduler opens an HTTP port whatever is asked; without routes nothing answers there.
+                "distributed.scheduler.http.routes": [],
+            }
+        )
+        if scheduler is not None:
+            self._client = Client(scheduler, set_as_default=False, timeout=_START_SECONDS)
+            self.num_workers = max(1, len(self._client.scheduler_info()["workers"]))
+            return
+        security = self._make_security()
+        self._cluster = LocalCluster(
+            n_workers=0,
+            processes=False,
+            host="127.0.0.1",
+            protocol="tls://",
+            security=security,
+            dashboard_address="127.0.0.1:0",
+        )
+        self._client = Client(self._cluster, security=security, set_as_default=False)
+        self.num_workers = workers
+        for _ in range(workers):
+            self._start_worker(isolated=False)
+        self._client.wait_for_workers(workers, timeout=_START_SECONDS)
+        # Deaths are reported by us, with the unit; Dask's own words for them are errors without a cure.
+        for name in ("distributed.scheduler", "distributed.core", "distributed.worker"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    def map(
+        self,
+        function: Callable[[Any], Any],
+        units: Sequence[Any],
+        *,
+        split: Callable[[Any], Sequence[Any]] | None = None,
+    ) -> Iterator[Done | Killed]:
+        """As `Pool.map`, with a bounded window of submitted units."""
+        from distributed import KilledWorker, as_completed
+
+        waiting = deque(units)
+        suspects: deque[Any] = deque()
+        running: dict[Any, Any] = {}
+        window = _WINDOW_PER_WORKER * self.num_workers
+        finished = as_completed([], loop=self._client.loop)
+        while waiting or running:
+            while waiting and len(running) < window:
+                unit = waiting.popleft()
+                future = self._client.submit(_run, function, unit, pure=False, retries=0)
+                running[future] = unit
+                finished.add(future)
+            future = next(finished)
+            unit = running.pop(future)
+            if future.status == "error" and isinstance(future.exception(), KilledWorker):
+                suspects.append(unit)
+                self._replace_dead()
+            else:
+                yield future.result()
+            future.release()
+        yield from self._run_suspects(function, suspects, split)
+
+    def _run_suspects(
+        self,
+        function: Callable[[Any], Any],
+        suspects: deque[Any],
+        split: Callable[[Any], Sequence[Any]] | None,
+    ) -> Iterator[Done | Killed]:
+        """Run units whose worker died, one at a time on a worker of their own, halving the guilty."""
+        from distributed import KilledWorker
+
+        if self._cluster is None and suspects:
+            raise StorageError(f"{len(suspects)} units lost their worker on the external scheduler; run again")
+        while suspects:
+            unit = suspects.popleft()
+            self._ensure_isolated()
+            future = self._client.submit(
+                _run, function, unit, pure=False, retries=0, workers=[self._isolated], allow_other_workers=False
+            )
+            error = future.exception()
+            if error is None:
+                yield future.result()
+            elif isinstance(error, KilledWorker):
+                self._replace_dead()
+                parts = list(split(unit)) if split is not None else [unit]
+                if len(parts) > 1:
+                    suspects.extendleft(reversed(parts))
+                else:
+                    logger.warning("an item killed a worker of its own; it is quarantined")
+                    yield Killed(unit)
+            else:
+                raise error
+            future.release()
+        self._stop_isolated()
+
+    def modules(self) -> dict[str, list[str]]:
+        """Modules of each worker process."""
+        return {str(k): v for k, v in self._client.run(_module_names).items()}
+
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers this pool started."""
+        return [process.pid for process in self._processes.values() if process.poll() is None]
+
+    def close(self) -> None:
+        """Stop workers and scheduler; nothing is left behind."""
+        import shutil
+
+        for process in self._processes.values():
+            process.terminate()
+        deadline = time.monotonic() + 3
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._client.close(timeout=5)
+        if self._cluster is not None:
+            self._cluster.close(timeout=5)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # -- workers -------------------------------------------------------------------------------
+
+    def _make_security(self) -> Any:
+        from distributed.security import Security
+
+        security = Security.temporary()
+        os.chmod(self._folder, 0o700)
+        self._tls = self._folder / "tls"
+        self._tls.mkdir(mode=0o700)
+        for name in ("ca_file", "worker_cert", "worker_key"):
+            attribute = {
+                "ca_file": security.tls_ca_file,
+                "worker_cert": security.tls_worker_cert,
+                "worker_key": security.tls_worker_key,
+            }[name]
+            path = self._tls / f"{name}.pem"
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(attribute)
+        return security
+
+    def _start_worker(self, *, isolated: bool) -> str:
+        name = f"{'isolated' if isolated else 'worker'}-{self._started}"
+        self._started += 1
+        command = [
+            sys.executable, "-m", "distributed.cli.dask_worker", self._cluster.scheduler_address,
+            "--name", name, "--nthreads", "1", "--no-nanny", "--no-dashboard",
+            "--host", "127.0.0.1", "--memory-limit", str(self._memory_bytes), "--death-timeout", "60",
+            "--local-directory", str(self._folder),
+            "--tls-ca-file", str(self._tls / "ca_file.pem"),
+            "--tls-cert", str(self._tls / "worker_cert.pem"),
+            "--tls-key", str(self._tls / "worker_key.pem"),
+        ]  # fmt: skip
+        with open(self._folder / f"{name}.log", "wb") as log:
+            self._processes[name] = subprocess.Popen(
+                command, env=self._worker_environment(), stdout=log, stderr=log, preexec_fn=_die_with_parent
+            )
+        return name
+
+    def _worker_environment(self) -> dict[str, str]:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PREFECT_", "MLFLOW_", "INGOT_SECRET_"))
+        }
+        root = str(Path(__file__).resolve().parent.parent)
+        kept["PYTHONPATH"] = os.pathsep.join(filter(None, [root, kept.get("PYTHONPATH")]))
+        # One thread a worker: libraries with pools of their own would share two cores among dozens.
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
+            kept[name] = "1"
+        kept["TOKENIZERS_PARALLELISM"] = "false"
+        kept["DASK_DISTRIBUTED__LOGGING__DISTRIBUTED"] = "error"
+        kept["DASK_DISTRIBUTED__WORKER__HTTP__ROUTES"] = "[]"
+        if self._numba_cache is not None:
+            kept["NUMBA_CACHE_DIR"] = str(self._numba_cache)
+        return kept
+
+    def _replace_dead(self) -> None:
+        """Start a new worker for each regular one that has died."""
+        for name, process in list(self._processes.items()):
+            if process.poll() is None:
+                continue
+            del self._processes[name]
+            if name == self._isolated:
+                self._isolated = None
+            else:
+                self._start_worker(isolated=False)
+
+    def _ensure_isolated(self) -> None:
+        if self._isolated is not None and self._processes[self._isolated].poll() is None:
+            return
+        self._isolated = self._start_worker(isolated=True)
+        deadline = time.monotonic() + _START_SECONDS
+        while self._isolated not in {w["name"] for w in self._client.scheduler_info(n_workers=-1)["workers"].values()}:
+            if time.monotonic() > deadline:
+                raise StorageError(f"worker {self._isolated} did not start within {_START_SECONDS:.0f} s; try again")
+            time.sleep(0.05)
+
+    def _stop_isolated(self) -> None:
+        if self._isolated is not None:
+            process = self._processes.pop(self._isolated)
+            process.terminate()
+            process.wait()
+            self._isolated = None
+
+
+def _run(function: Callable[[Any], Any], unit: Any) -> Done:
+    start = time.perf_counter()
+    result = function(unit)
+    return Done(unit, result, str(os.getpid()), time.perf_counter() - start)
+
+
+def _module_names() -> list[str]:
+    return sorted(sys.modules)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def count_by_worker(done: Sequence[Done]) -> dict[str, int]:
+    """How many units each worker process finished."""
+    return dict(Counter(item.worker for item in done))

@@ -1,0 +1,118 @@
+"""Write the shards that were decided, then publish the version by putting its manifest (CONTRACTS 7, 9).
+
+A run that changes nothing publishes nothing. The version number is the fence between two runs on one
+corpus: the loser adopts the winner when it is the same version, else it takes the next number.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from datasets_pipeline.decide import DecisionsRef
+from datasets_pipeline.identity import NO_TOMBSTONES, recipe_values, stage_versions
+from datasets_pipeline.parallel import Pool
+from datasets_pipeline.shards import write_shards
+from ingot import ledger
+from ingot.config import Recipe
+from ingot.crashpoints import crashpoint
+from ingot.digests import digest_of
+from ingot.errors import BusyError
+from ingot.manifest import (
+    MANIFEST_VERSION,
+    Identity,
+    Manifest,
+    content_digest,
+    identity_digest,
+    key_of,
+    publish,
+    read,
+    ref_of,
+    root_digest,
+    versions_of,
+)
+from ingot.parquet import read_table
+from ingot.refs import CorpusRef
+from ingot.storage import Store
+
+logger = logging.getLogger(__name__)
+
+_MAX_RACES = 3
+
+
+def publish_corpus(
+    store: Store,
+    recipe: Recipe,
+    decided: DecisionsRef,
+    pool: Pool,
+    *,
+    salt: bytes,
+    actor: ledger.Actor,
+    provenance: Mapping[str, Any],
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> CorpusRef:
+    """Write what is missing and publish the next version, or name the one that is the same already."""
+    known = versions_of(store, recipe.corpus)
+    parent = read(store, recipe.corpus, known[-1]) if known else None
+    earlier = {shard.list_digest: shard for shard in parent.identity.shards} if parent else {}
+    plan = read_table(store, decided.plan.key)
+    shards, counts = write_shards(store, plan, recipe.shards, earlier, pool, on_progress=on_progress)
+    identity = Identity(
+        manifest_version=MANIFEST_VERSION,
+        corpus=recipe.corpus,
+        snapshot_digest=decided.snapshot_digest,
+        recipe=recipe_values(recipe),
+        tombstones_digest=NO_TOMBSTONES,
+        versions=stage_versions(recipe, salt),
+        content_digest=content_digest(row for shard in shards for row in shard.content),
+        root_digest=root_digest([shard.entry for shard in shards]),
+        shards=[shard.entry for shard in shards],
+        decisions=list(decided.decisions),
+        accounting=decided.accounting,
+        statistics=decided.statistics,
+    )
+    return _publish(store, identity, {**provenance, "shards": counts, "pairs": decided.pairs}, actor)
+
+
+def _publish(store: Store, identity: Identity, provenance: Mapping[str, Any], actor: ledger.Actor) -> CorpusRef:
+    digest = identity_digest(identity)
+    for _ in range(_MAX_RACES):
+        known = versions_of(store, identity.corpus)
+        if known:
+            latest = read(store, identity.corpus, known[-1])
+            record_publication(store, latest, known[-1], actor)
+            if latest.identity_digest == digest:
+                logger.info("nothing changed: same as %s@%d", identity.corpus, known[-1])
+                return ref_of(latest, known[-1], reused=True)
+        version = known[-1] + 1 if known else 1
+        sequence, head = ledger.head(store)
+        body = {**provenance, "ledger_head": f"{sequence}:{head}"}
+        if publish(store, identity, body, version):
+            manifest = read(store, identity.corpus, version)
+            record_publication(store, manifest, version, actor)
+            logger.info(
+                "published %s@%d: %d documents in %d shards", identity.corpus, version,
+                identity.accounting["kept"], len(identity.shards),
+            )  # fmt: skip
+            return ref_of(manifest, version)
+    raise BusyError(f"corpus {identity.corpus}: lost {_MAX_RACES} races for the next version; run again")
+
+
+def record_publication(store: Store, manifest: Manifest, version: int, actor: ledger.Actor) -> None:
+    """Make sure the ledger says that a version was published; a crash may have come between."""
+    name = f"{manifest.identity.corpus}@{version}"
+    crashpoint("publish.ledger.before", name)
+    ledger.append(
+        store,
+        actor=actor,
+        verb="published",
+        subject=name,
+        subject_digest=manifest.identity_digest,
+        evidence={
+            "manifest": digest_of(store.read_json(key_of(manifest.identity.corpus, version))),
+            "content_digest": manifest.identity.content_digest,
+            "root_digest": manifest.identity.root_digest,
+        },
+        attempt=manifest.identity_digest,
+        details={"documents": manifest.identity.accounting["kept"], "heldout": manifest.identity.accounting["heldout"]},
+    )
+    crashpoint("publish.ledger.after", name)

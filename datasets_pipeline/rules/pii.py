@@ -1,0 +1,204 @@
+"""E-mail addresses and IP addresses, found as spans to redact or as a reason to drop.
+
+Clean text costs almost nothing: RE2 looks for an '@' between characters, four dotted numbers, or colons
+between hexadecimal groups (about 500 MB/s a core); only texts with one of these are scanned, on their
+UTF-8 bytes, so offsets are bytes from the start. Every pattern is bounded: time is linear in the text.
+
+What is taken for an e-mail address: a local part of up to 64 bytes (ASCII, or Latin letters with
+diacritics), '@', a domain whose last label has two or more letters. Not: file names (`logo@2x.png`),
+`git@host:path`, and, unless `reserved` is set, the example domains of RFC 2606, which belong to nobody.
+
+What is taken for an IP address: four octets without leading zeros, or IPv6 as RFC 4291 writes it, in public
+space (with `reserved`, also in private, loopback and documentation ranges). Not a version or section
+number: glued to letters, digits, `-`, `_` or further dotted parts (`v1.2.3.4`, `1.2.3.4.5`, `1.2.3.4-rc1`,
+`foo-1.2.3.4.tar`); after a comparison (`==1.2.3.4`), a product (`Name/1.2.3.4`) or a word such as version,
+release, section, chapter; or at the start of a line before a word, all four parts below 32 (a numbered
+heading).
+"""
+
+import re
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field
+
+from datasets_pipeline.rules.ip_addresses import is_ipv4, is_ipv6, is_public_ipv4
+from datasets_pipeline.rules.verdicts import Check, Verdicts, first_failing
+from ingot.schemas import SPAN
+
+VERSION = "1"
+KIND = "span"
+LANGUAGES = None
+"""Valid everywhere: addresses look alike in all languages."""
+
+EMAIL_REPLACEMENT = "<EMAIL>"
+IP_REPLACEMENT = "<IP_ADDRESS>"
+
+
+class Config(BaseModel):
+    """Options of `- rule: pii`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: Literal["redact", "drop"] = Field(
+        default="redact",
+        description="redact replaces each address by <EMAIL> or <IP_ADDRESS>; drop drops documents that hold one.",
+    )
+    emails: bool = Field(default=True, description="Look for e-mail addresses.")
+    ip_addresses: bool = Field(default=True, description="Look for IPv4 and IPv6 addresses.")
+    reserved: bool = Field(
+        default=False,
+        description="Also take example domains and private, loopback and documentation IP ranges; they identify "
+        "nobody, but an internal network's plan may be worth hiding.",
+    )
+
+
+# Latin letters with diacritics, U+00C0 to U+024F, are two bytes, the first of them C3 to C9.
+_LATIN = rb"[\xc3-\xc9][\x80-\xbf]"
+_LOCAL = rb"(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]|" + _LATIN + rb")"
+_AT_SIGN = re.compile(rb"(?<=[A-Za-z0-9_\x80-\xbf+-])@(?=[A-Za-z0-9\xc3-\xc9])")
+_LOCAL_TAIL = re.compile(_LOCAL + rb"{1,64}\Z")
+_LABEL = rb"(?:[A-Za-z0-9]|" + _LATIN + rb")(?:[A-Za-z0-9_-]|" + _LATIN + rb"){0,62}"
+_DOMAIN = re.compile(rb"(?:" + _LABEL + rb"\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9_])")
+# A local part starts with a letter or digit; what stands before (quotes, brackets, mailto:) is not part of it.
+_LOCAL_START = re.compile(rb"[A-Za-z0-9_]|" + _LATIN)
+_FILE_SUFFIXES = {
+    b"png", b"jpg", b"jpeg", b"gif", b"svg", b"webp", b"ico", b"js", b"css", b"map", b"json", b"yaml", b"yml",
+    b"html", b"htm", b"md", b"txt", b"xml", b"service", b"socket", b"timer", b"jar", b"whl", b"tgz", b"gz",
+}  # fmt: skip
+_EXAMPLE_DOMAIN = re.compile(rb"(?:^|\.)(?:example\.(?:com|org|net|edu)|example|test|invalid|localhost|local)\Z")
+
+_IPV4 = re.compile(
+    rb"(?<![A-Za-z0-9_\x80-\xff.-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![A-Za-z0-9_]|\.[0-9]|-[A-Za-z]|\.[A-Za-z]{2})"
+)
+_IPV6 = re.compile(
+    rb"(?<![A-Za-z0-9_:.\x80-\xff])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:[0-9]{1,3}\.){3}[0-9]{1,3})?"
+    rb"(?![A-Za-z0-9_:])"
+)
+_VERSION_CONTEXT = re.compile(
+    rb"(?:[=~!<>]=\s?|[~^]\s?|\xc2\xa7\s?|"
+    rb"(?<![A-Za-z])(?:versions?|ver|v|releases?|rel|revision|rev|build|upgraded?\ to|firmware|"
+    rb"sections?|sect?|chapters?|clauses?|paragraph|para|figures?|fig|tables?|appendix|annex|rules?|item|step)"
+    rb"[\s.:=\"'`*]{1,3}|"
+    rb"(?<![/A-Za-z0-9.])[A-Za-z][A-Za-z0-9_.-]{1,30}/)\Z",
+    re.IGNORECASE,
+)
+_HEADING_NUMBER = re.compile(rb"(?:^|\n)[#\s*>|-]{0,8}\Z")
+
+_PREFILTER_EMAIL = r"[^\s]@[^\s]"
+_PREFILTER_IP = r"\d\.\d{1,3}\.\d{1,3}\.\d|[0-9A-Fa-f:]:[0-9A-Fa-f:]*:"
+
+
+def find_spans(config: Config, text: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """list<SPAN> per row: sorted, not overlapping, in UTF-8 bytes of the text; empty where nothing was found."""
+    column = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
+    emails = _candidates(column, _PREFILTER_EMAIL, config.emails)
+    addresses = _candidates(column, _PREFILTER_IP, config.ip_addresses)
+    found: dict[int, list[tuple[int, int, str]]] = {}
+    for row in np.flatnonzero(emails | addresses):
+        data = column[int(row)].as_buffer().to_pybytes()
+        spans = _emails(data, config.reserved) if emails[row] else []
+        if addresses[row]:
+            taken = [(start, end) for start, end, _ in spans]
+            spans += [span for span in _ip_addresses(data, config.reserved) if not _overlaps(span, taken)]
+        if spans:
+            found[int(row)] = sorted(spans)
+    return _as_array(found, len(column))
+
+
+def judge(config: Config, features: pa.Table, spans: pa.Array) -> Verdicts:
+    """With policy drop: reason pii_found, the score being the number of spans, the threshold 0. Else all pass."""
+    count = pc.fill_null(pc.list_value_length(spans), 0)
+    if isinstance(count, pa.ChunkedArray):
+        count = count.combine_chunks()
+    numbers = count.to_numpy(zero_copy_only=False).astype(np.float64)
+    failed = (numbers > 0) & (config.policy == "drop")
+    check = Check("pii_found", failed, numbers, np.zeros(len(numbers)))
+    return first_failing([check], np.ones(len(numbers), dtype=bool))
+
+
+def _candidates(column: pa.Array, pattern: str, wanted: bool) -> np.ndarray:
+    if not wanted:
+        return np.zeros(len(column), dtype=bool)
+    return pc.fill_null(pc.match_substring_regex(column, pattern), False).to_numpy(zero_copy_only=False)
+
+
+def _emails(data: bytes, reserved: bool) -> list[tuple[int, int, str]]:
+    spans: list[tuple[int, int, str]] = []
+    floor = 0
+    for match in _AT_SIGN.finditer(data):
+        at = match.start()
+        domain = _DOMAIN.match(data, at + 1, at + 256)
+        if domain is None:
+            continue
+        start = _local_start(data, max(floor, at - 64), at)
+        name = domain.group().lower()
+        if start is None or name.rsplit(b".", 1)[1] in _FILE_SUFFIXES:
+            continue
+        if data[start:at] == b"git" or (not reserved and _EXAMPLE_DOMAIN.search(name)):
+            continue
+        spans.append((start, domain.end(), "email"))
+        floor = domain.end()
+    return spans
+
+
+def _local_start(data: bytes, floor: int, at: int) -> int | None:
+    """Where the local part before data[at] starts, not before floor; None where there is none."""
+    tail = _LOCAL_TAIL.search(data, floor, at)
+    if tail is None:
+        return None
+    start = tail.start()
+    # `mailto:` ends at the colon, but `/`, `=`, quotes and dots may precede an address in running text.
+    for separator in (b"/", b"=", b"|", b"'", b"`", b"..", b"{"):
+        cut = data.rfind(separator, start, at)
+        start = max(start, cut + len(separator)) if cut >= 0 else start
+    first = _LOCAL_START.search(data, start, at)
+    return first.start() if first else None
+
+
+def _ip_addresses(data: bytes, reserved: bool) -> list[tuple[int, int, str]]:
+    spans = []
+    for match in _IPV4.finditer(data):
+        text = match.group().decode()
+        if (is_ipv4(text) if reserved else is_public_ipv4(text)) and not _is_version(data, match, text):
+            spans.append((match.start(), match.end(), "ip_address"))
+    taken = [(start, end) for start, end, _ in spans]
+    for match in _IPV6.finditer(data):
+        text = match.group().decode()
+        span = (match.start(), match.end(), "ip_address")
+        if is_ipv6(text, public_only=not reserved) and not _overlaps(span, taken):
+            spans.append(span)
+    return spans
+
+
+def _is_version(data: bytes, match: re.Match[bytes], text: str) -> bool:
+    before = data[max(0, match.start() - 40) : match.start()]
+    if _VERSION_CONTEXT.search(before):
+        return True
+    small = all(int(octet) < 32 for octet in text.split("."))
+    heading = re.match(rb"\.?[ \t]+[A-Za-z]", data[match.end() : match.end() + 8])
+    return small and heading is not None and _HEADING_NUMBER.search(before) is not None
+
+
+def _overlaps(span: tuple[int, int, str], taken: list[tuple[int, int]]) -> bool:
+    return any(span[0] < end and start < span[1] for start, end in taken)
+
+
+def _as_array(found: dict[int, list[tuple[int, int, str]]], num_rows: int) -> pa.Array:
+    lengths = np.zeros(num_rows + 1, dtype=np.int32)
+    for row, spans in found.items():
+        lengths[row + 1] = len(spans)
+    flat = [span for row in sorted(found) for span in found[row]]
+    kinds = [kind for _, _, kind in flat]
+    values = pa.StructArray.from_arrays(
+        [
+            pa.array([start for start, _, _ in flat], pa.int32()),
+            pa.array([end for _, end, _ in flat], pa.int32()),
+            pa.array(kinds, pa.string()),
+            pa.array([EMAIL_REPLACEMENT if kind == "email" else IP_REPLACEMENT for kind in kinds], pa.string()),
+        ],
+        fields=list(SPAN),
+    )
+    return pa.ListArray.from_arrays(pa.array(np.cumsum(lengths, dtype=np.int32)), values)

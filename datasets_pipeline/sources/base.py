@@ -1,0 +1,209 @@
+"""What every source shares: its configuration, and the values that pass between its three verbs.
+
+A source is one module with `Config`, `list_files`, `read_file` and `extract_file`:
+
+    list_files    -> FileEntry      what is there; cheap, reads names and sizes
+    read_file     -> FileContent    the bytes of one file, bounded
+    extract_file  -> ExtractionResult   its documents and its rejects, each with a place in the file
+
+A file that cannot be read as text raises ExtractionError with a reason from REASONS; it becomes one
+quarantined row. Whatever else rises is a fault of the place (storage) or of ours, never of a document.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ingot.errors import DataError, RecipeError
+
+SourceClass = Literal["public", "licensed", "crawled", "user", "synthetic", "other"]
+
+MEBIBYTE = 1024 * 1024
+
+REASONS: Mapping[str, str] = {
+    "empty": "nothing but blanks is in it",
+    "not_text": "the bytes are not text, whatever the name says",
+    "invalid_encoding": "too many bytes do not decode in any encoding that was tried",
+    "too_large": "larger than the source's limit, before or after decompression",
+    "parser_error": "the parser of its media type failed",
+    "parser_returned_nothing": "the parser found next to nothing in an input that holds text",
+    "unsupported_media_type": "no extractor reads this media type",
+    "bad_row": "a row that is not a record with a text",
+    "schema_mismatch": "a table without the columns the recipe names, or with another type",
+    "unreadable": "the file vanished, may not be read, or is not a regular file any more",
+    "timeout": "the parser ran past its deadline; tried again in the next run",
+    "killed": "the process that read it died; tried again in the next run",
+}
+
+
+class ExtractionError(DataError):
+    """A file that cannot be read as text. The message names the file and a cause, never its text.
+
+    `reason` is a key of REASONS and is what a report counts.
+    """
+
+    code = "INGOT-EXTRACTION"
+
+    def __init__(self, reason: str, message: str) -> None:
+        assert reason in REASONS, reason
+        super().__init__(reason, message)
+        self.reason = reason
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class SourceConfig(BaseModel):
+    """The part of a source's recipe section that all sources have."""
+
+    # Inputs stay out of validation errors: a refused uri may hold a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    name: str = Field(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Name of the source in every record; unlike the uri it is part of a version's identity.",
+    )
+    uri: str = Field(
+        min_length=1,
+        description="Where the files are: a local path or an fsspec URL. A place, so it is never hashed.",
+    )
+    include: tuple[str, ...] = Field(
+        default=("**",),
+        description="Globs on the path relative to the uri; a file is taken when one of them matches. "
+        "`**` is any number of folders, `*` stays within one name.",
+    )
+    exclude: tuple[str, ...] = Field(
+        default=(),
+        description="Globs of files that are left out although they are included.",
+    )
+    licence: str = Field(
+        default="unknown",
+        min_length=1,
+        description="Licence of documents that do not state their own: an SPDX expression, or a word of yours.",
+    )
+    source_class: SourceClass = Field(
+        default="other",
+        description="What kind of source it is, for policies that treat crawled or user text differently.",
+    )
+    rank: int = Field(
+        default=100,
+        description="Among copies of one text the source with the smallest rank is the primary one; "
+        "100 leaves room on both sides.",
+    )
+
+    @field_validator("uri")
+    @classmethod
+    def _holds_no_credentials(cls, uri: str) -> str:
+        refuse_credentials(uri)
+        return uri
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file as a listing saw it.
+
+    uri: posix path relative to the source's root. size: bytes. mtime_ns: None where the place has no
+    clock; it tells that a file changed and is used for nothing else. etag: the store's own version
+    mark, None on local disks. attributes: what the source states about the file (licence,
+    licence_evidence, family, version, language); they shape the record, so they belong in a cache key.
+    """
+
+    uri: str
+    size: int
+    mtime_ns: int | None = None
+    attributes: dict[str, str] = field(default_factory=dict)
+    etag: str | None = None
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """The bytes of one file; the digest is taken from what was really read."""
+
+    data: bytes = field(repr=False)
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+
+@dataclass(frozen=True)
+class ExtractedDocument:
+    """One text with its place and with what its source states about it; not yet normalized.
+
+    start, end: byte range in the file (in its decompressed bytes), or row range in a table.
+    media_type: what the text is (docstrings are reStructuredText, not Python). licence: SPDX expression,
+    "unknown" when one is stated that we cannot name, None when nothing is stated. language: ISO 639-1.
+    stated_date: ISO 8601 date. metadata: small facts worth keeping, scalars only.
+    """
+
+    text: str = field(repr=False)
+    start: int
+    end: int
+    media_type: str
+    extractor: str
+    extractor_version: str
+    licence: str | None = None
+    licence_evidence: str | None = None
+    stated_date: str | None = None
+    language: str | None = None
+    family: str | None = None
+    version: str | None = None
+    metadata: dict[str, str | int | float] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A part of a file that gave no document: its range (as in ExtractedDocument) and a key of REASONS."""
+
+    start: int
+    end: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ExtractionResult:
+    """Everything one file gave, in file order."""
+
+    documents: list[ExtractedDocument]
+    rejects: list[Reject] = field(default_factory=list)
+
+
+def refuse_credentials(uri: str) -> None:
+    """Raise RecipeError when a URL holds a password or a token. The message does not repeat it."""
+    if "://" not in uri:
+        return
+    parts = urlsplit(uri)
+    queried = {key.lower() for key, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    user_part, at, _ = parts.netloc.rpartition("@")
+    secret_keys = {"password", "passwd", "secret", "token", "key", "access_key", "secret_key", "sig", "signature"}
+    if (at and ":" in user_part) or queried & secret_keys:
+        raise RecipeError(
+            f"a source's uri ({parts.scheme}://...) holds a password or token; recipes are copied into every "
+            "record, so name a credential instead (`credentials: NAME`, read from INGOT_SECRET_NAME) "
+            "and take the secret out of the uri"
+        )
+
+
+def with_stated_attributes(result: ExtractionResult, attributes: Mapping[str, str]) -> ExtractionResult:
+    """The result with what the source states about the file, wherever the document itself states nothing."""
+    if not attributes:
+        return result
+    return ExtractionResult([_with_attributes(document, attributes) for document in result.documents], result.rejects)
+
+
+def _with_attributes(document: ExtractedDocument, attributes: Mapping[str, str]) -> ExtractedDocument:
+    stated: dict[str, str | None] = {}
+    if document.licence is None or (document.licence == "unknown" and "licence" in attributes):
+        stated["licence"] = attributes.get("licence")
+        stated["licence_evidence"] = attributes.get("licence_evidence")
+    for name in ("language", "family", "version"):
+        if getattr(document, name) is None:
+            stated[name] = attributes.get(name)
+    return replace(document, **stated)  # type: ignore[arg-type]

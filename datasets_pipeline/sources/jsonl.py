@@ -1,0 +1,157 @@
+"""JSON lines: one record a line, plain or compressed with gzip or zstd.
+
+A line that is not a record is one quarantined row; the lines around it are kept. Ranges are bytes of
+the decompressed stream. Lines are read through a bounded buffer: a line beyond max_line_bytes is passed
+over without being held, and a file that decompresses to more than 200 times its size is refused.
+"""
+
+import io
+import json
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pydantic import Field
+
+from datasets_pipeline.sources import files, records
+from datasets_pipeline.sources.base import (
+    MEBIBYTE,
+    ExtractedDocument,
+    ExtractionError,
+    ExtractionResult,
+    FileContent,
+    FileEntry,
+    Reject,
+    with_stated_attributes,
+)
+from ingot.crashpoints import crashpoint
+
+VERSION = "1"
+
+# A damaged archive loses at most the block it breaks in.
+_BLOCK_BYTES = 64 * 1024
+_MAX_RATIO = 200  # a gigabyte of zeros is 1,030 times its gzip; logs and text stay below 30
+_RATIO_FREE_BYTES = 16 * MEBIBYTE
+
+
+class Config(records.RecordConfig):
+    """A folder of JSON-lines files, or one such file."""
+
+    include: tuple[str, ...] = Field(
+        default=tuple(f"**/*.{kind}{packed}" for kind in ("jsonl", "ndjson") for packed in ("", ".gz", ".zst")),
+        description="Globs on the path relative to the uri; a file is taken when one of them matches.",
+    )
+    max_line_bytes: int = Field(
+        default=16 * MEBIBYTE,
+        ge=1,
+        description="Bytes from which a line is quarantined as too_large instead of being read into memory.",
+    )
+
+
+def list_files(config: Config, skipped: Counter[str] | None = None) -> Iterator[FileEntry]:
+    """The files the globs select, sorted; `skipped` counts what is not a readable file, by reason."""
+    return files.list_tree(config.uri, config.include, config.exclude, skipped)
+
+
+def read_file(config: Config, entry: FileEntry) -> FileContent:
+    """The bytes of one file as stored, at most config.max_file_bytes."""
+    return files.read_file(config.uri, entry, config.max_file_bytes)
+
+
+def extract_file(config: Config, entry: FileEntry, data: bytes) -> ExtractionResult:
+    """One document a line, and one reject for every line that is none. Raises ExtractionError for the file."""
+    crashpoint("extract.file", entry.uri)
+    if not data:
+        raise ExtractionError("empty", f"{entry.uri}: the file is empty (0 bytes)")
+    documents: list[ExtractedDocument] = []
+    rejects: list[Reject] = []
+    for start, end, line in _lines(_reader(data), config, entry.uri, len(data)):
+        if isinstance(line, str):
+            rejects.append(Reject(start, end, line))
+            continue
+        row = _row(line, config, start, end)
+        if isinstance(row, Reject):
+            rejects.append(row)
+        elif row is not None:
+            documents.append(row)
+    return with_stated_attributes(ExtractionResult(documents, rejects), entry.attributes)
+
+
+def extraction_version(config: Config) -> dict[str, str]:
+    """What besides the bytes shapes the extracted documents."""
+    return {"source.jsonl": VERSION, "option.max_line_bytes": str(config.max_line_bytes)} | records.options_version(
+        config
+    )
+
+
+def _reader(data: bytes) -> Callable[[int], bytes]:
+    """A read function over the decompressed bytes; the file's first bytes tell how, not its name."""
+    if data.startswith(b"\x1f\x8b"):
+        import gzip
+
+        return gzip.GzipFile(fileobj=io.BytesIO(data)).read1  # read() would drop what came before a fault
+    if data.startswith(b"\x28\xb5\x2f\xfd"):
+        import pyarrow as pa
+
+        return pa.CompressedInputStream(pa.BufferReader(data), "zstd").read  # type: ignore[no-any-return]
+    return io.BytesIO(data).read
+
+
+def _lines(
+    read: Callable[[int], bytes], config: Config, uri: str, num_packed_bytes: int
+) -> Iterator[tuple[int, int, bytes | str]]:
+    """(start, end, line) for every line; a reason in place of the line when it cannot be read."""
+    pending, start, position, overlong = bytearray(), 0, 0, False
+    while True:
+        try:
+            block = read(_BLOCK_BYTES)
+        except (OSError, EOFError, ValueError, zlib.error):  # a cut or damaged archive: what came before is kept
+            yield start, position, "parser_error"
+            return
+        position += len(block)
+        if position > config.max_decompressed_bytes or (
+            position > _RATIO_FREE_BYTES and position > _MAX_RATIO * num_packed_bytes
+        ):
+            raise ExtractionError(
+                "too_large",
+                f"{uri}: {num_packed_bytes:,} bytes decompress to more than {position - len(block):,}; split the file, "
+                "or raise max_decompressed_bytes if it is what it says",
+            )
+        offset = 0
+        while (end := block.find(b"\n", offset)) >= 0:
+            end_position = position - len(block) + end
+            if overlong or len(pending) + end - offset > config.max_line_bytes:
+                yield start, end_position, "too_large"
+            else:
+                yield start, end_position, bytes(pending) + block[offset:end]
+            pending.clear()
+            overlong, start, offset = False, end_position + 1, end + 1
+        if not block:
+            break
+        if overlong or len(pending) + len(block) - offset > config.max_line_bytes:
+            pending.clear()
+            overlong = True
+        else:
+            pending += block[offset:]
+    if overlong:
+        yield start, position, "too_large"
+    elif pending:
+        yield start, position, bytes(pending)
+
+
+def _row(line: bytes, config: Config, start: int, end: int) -> ExtractedDocument | Reject | None:
+    """One line as a document or a reject; None for a blank line."""
+    if start == 0:
+        line = line.removeprefix(b"\xef\xbb\xbf")
+    if not line.strip():
+        return None
+    try:
+        record: Any = json.loads(line.decode("utf-8"), parse_constant=lambda _: None)
+    except UnicodeDecodeError:
+        return Reject(start, end, "invalid_encoding")
+    except (ValueError, RecursionError):
+        return Reject(start, end, "bad_row")
+    if not isinstance(record, dict):
+        return Reject(start, end, "bad_row")
+    return records.document_of(record, config, start, end, "jsonl", VERSION)

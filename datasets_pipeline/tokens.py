@@ -1,0 +1,202 @@
+"""Train a byte-level BPE tokenizer on a corpus version and turn its shards into token files.
+
+`tokens/<tokenizer digest>/<shard sha256>.bin` holds token ids, little endian, with EOS after every
+document and nothing else; `.idx` holds the start of each document, and the total, as uint64. Packing
+and mixing are index arithmetic when reading. A shard that did not change is not tokenized again.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from datasets_pipeline.parallel import Killed, Pool
+from ingot.config import TokenizerConfig
+from ingot.crashpoints import crashpoint
+from ingot.digests import canonical_json, fingerprint, sha256_file, sha256_hex
+from ingot.errors import DataError
+from ingot.manifest import Manifest, Split
+from ingot.parquet import read_table
+from ingot.refs import TokenShard, TokensRef
+from ingot.storage import Store
+
+TOKENIZER_VERSION = "1"
+END_OF_TEXT = "<|endoftext|>"
+END_OF_TEXT_ID = 0
+_ENCODE_BATCH = 256
+
+
+@dataclass(frozen=True)
+class TokenizerRef:
+    """A trained tokenizer: its folder in the store, and the SHA-256 of its tokenizer.json."""
+
+    key: str
+    digest: str
+    vocab_size: int
+    reused: bool
+
+
+def train_tokenizer(store: Store, manifest: Manifest, config: TokenizerConfig) -> TokenizerRef:
+    """Learn merges from the training split, in manifest order, up to `max_training_bytes` of text.
+
+    Raises DataError when the training split is empty.
+    """
+    import tokenizers
+
+    key = "tokenizers/" + fingerprint(
+        "tokenizer",
+        TOKENIZER_VERSION,
+        values=config.model_dump(mode="json"),
+        inputs={"corpus": manifest.identity.root_digest},
+        versions={"tokenizers": tokenizers.__version__},
+    )
+    if store.exists(f"{key}/manifest.json"):
+        record = store.read_json(f"{key}/manifest.json")
+        return TokenizerRef(key, record["digest"], record["vocab_size"], reused=True)
+    # Worker threads of the library would only compete with the run's own processes.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=config.vocab_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_training_text(store, manifest, config.max_training_bytes), trainer)
+    body = tokenizer.to_str(pretty=False).encode()
+    digest = sha256_hex(body)
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": END_OF_TEXT,
+        "bos_token": END_OF_TEXT,
+        "model_max_length": 1 << 30,
+        "clean_up_tokenization_spaces": False,
+    }
+    store.put_bytes(f"{key}/tokenizer.json", body, overwrite=True)
+    store.put_bytes(f"{key}/tokenizer_config.json", canonical_json(settings), overwrite=True)
+    crashpoint("tokenizer.manifest.before", key)
+    record = {"digest": digest, "vocab_size": tokenizer.get_vocab_size(), "corpus": manifest.identity.root_digest}
+    store.put_if_absent(f"{key}/manifest.json", record)
+    crashpoint("tokenizer.manifest.after", key)
+    return TokenizerRef(key, digest, tokenizer.get_vocab_size(), reused=False)
+
+
+def _training_text(store: Store, manifest: Manifest, max_bytes: int) -> Iterator[str]:
+    left = max_bytes
+    for shard in manifest.identity.shards:
+        if shard.split != "train":
+            continue
+        for text in read_table(store, f"shards/{shard.sha256}.parquet", columns=["text"])["text"].to_pylist():
+            if left <= 0:
+                return
+            left -= len(text.encode())
+            yield text
+    if left == max_bytes:
+        raise DataError(
+            f"corpus {manifest.identity.corpus} has no training documents; every document was dropped or held out: "
+            "see its data card, then loosen the rules or add sources"
+        )
+
+
+@dataclass(frozen=True)
+class TokenizeUnit:
+    """One shard to tokenize, for a worker."""
+
+    store: Store
+    shard_sha256: str
+    tokenizer_key: str
+    tokenizer_digest: str
+    dtype: str
+
+
+def tokenize(
+    store: Store,
+    name: str,
+    manifest: Manifest,
+    tokenizer: TokenizerRef,
+    pool: Pool,
+    *,
+    split: Split = "train",
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> TokensRef:
+    """Token files of a split of a corpus version `name`, in manifest order."""
+    shards = [shard for shard in manifest.identity.shards if shard.split == split]
+    dtype = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
+    units = [TokenizeUnit(store, s.sha256, tokenizer.key, tokenizer.digest, dtype) for s in shards]
+    done: dict[str, TokenShard] = {}
+    for number, item in enumerate(pool.map(tokenize_shard, units), start=1):
+        if isinstance(item, Killed):
+            raise DataError(f"tokenizing shard {item.unit.shard_sha256} killed its worker; give workers more memory")
+        done[item.unit.shard_sha256] = item.result
+        if on_progress is not None:
+            on_progress("tokenize", number, len(units))
+    token_shards = tuple(done[shard.sha256] for shard in shards)
+    ref = TokensRef(
+        corpus=name,
+        corpus_root_digest=manifest.identity.root_digest,
+        tokenizer_digest=tokenizer.digest,
+        tokenizer_key=tokenizer.key,
+        vocab_size=tokenizer.vocab_size,
+        split=split,
+        shards=token_shards,
+        num_tokens=sum(shard.num_tokens for shard in token_shards),
+        num_documents=sum(shard.num_documents for shard in token_shards),
+        num_bytes=sum(shard.text_bytes for shard in shards),
+    )
+    key = tokens_manifest_key(ref)
+    crashpoint("tokens.manifest.before", key)
+    store.put_if_absent(key, ref.model_dump(mode="json", exclude={"corpus"}))
+    crashpoint("tokens.manifest.after", key)
+    return ref
+
+
+def tokens_manifest_key(ref: TokensRef) -> str:
+    """Where the list of a split's token files lies."""
+    return f"tokens/{ref.tokenizer_digest}/{ref.corpus_root_digest}.{ref.split}.json"
+
+
+def tokenize_shard(unit: TokenizeUnit) -> TokenShard:
+    """Write the token files of one shard unless they are there; runs in a worker."""
+    base = f"tokens/{unit.tokenizer_digest}/{unit.shard_sha256}"
+    if not (unit.store.exists(f"{base}.bin") and unit.store.exists(f"{base}.idx")):
+        _write_tokens(unit, base)
+    offsets = np.fromfile(unit.store.local_path(f"{base}.idx"), dtype="<u8")
+    return TokenShard(
+        bin_key=f"{base}.bin",
+        bin_sha256=sha256_file(unit.store.local_path(f"{base}.bin")),
+        idx_key=f"{base}.idx",
+        idx_sha256=sha256_file(unit.store.local_path(f"{base}.idx")),
+        shard_sha256=unit.shard_sha256,
+        num_tokens=int(offsets[-1]),
+        num_documents=len(offsets) - 1,
+        dtype="uint16" if unit.dtype == "uint16" else "uint32",
+    )
+
+
+def _write_tokens(unit: TokenizeUnit, base: str) -> None:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(unit.store.read_bytes(f"{unit.tokenizer_key}/tokenizer.json").decode())
+    # A text that spells the end-of-text token is text like any other; it must not forge a document end.
+    tokenizer.encode_special_tokens = True
+    texts = read_table(unit.store, f"shards/{unit.shard_sha256}.parquet", columns=["text"])["text"].to_pylist()
+    offsets = np.zeros(len(texts) + 1, dtype="<u8")
+    with unit.store.scratch() as folder:
+        ids_path, offsets_path = folder / "tokens.bin", folder / "tokens.idx"
+        with open(ids_path, "wb") as file:
+            for start in range(0, len(texts), _ENCODE_BATCH):
+                for row, encoding in enumerate(tokenizer.encode_batch(texts[start : start + _ENCODE_BATCH]), start):
+                    ids = np.asarray(
+                        [*encoding.ids, END_OF_TEXT_ID], dtype=f"<{unit.dtype[0]}{int(unit.dtype[4:]) // 8}"
+                    )
+                    file.write(ids.tobytes())
+                    offsets[row + 1] = offsets[row] + len(ids)
+        offsets.tofile(offsets_path)
+        crashpoint("tokens.put.before", base)
+        unit.store.put_file(f"{base}.bin", ids_path)
+        crashpoint("tokens.put.between", base)
+        unit.store.put_file(f"{base}.idx", offsets_path)
+        crashpoint("tokens.put.after", base)

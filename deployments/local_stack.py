@@ -1,0 +1,276 @@
+"""The local stack: a Prefect server, an MLflow server and one worker, under INGOT_HOME, on loopback.
+
+    up(settings)      start what is not running and wait until it answers
+    status(settings)  what runs now, with addresses and troubles
+    down(settings)    stop everything and prove that nothing is left
+
+Everything here imports neither Prefect nor MLflow.
+"""
+
+import os
+import subprocess
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from deployments import ports, prefect_api, processes, services
+from deployments.processes import ProcessIdentity
+from deployments.services import MLFLOW, PREFECT, SERVICES, WORKER
+from deployments.stack_state import (
+    ServiceState,
+    StackState,
+    only_one,
+    read_ports,
+    read_state,
+    state_path,
+    write_ports,
+    write_state,
+)
+from ingot.errors import ServiceError
+from ingot.settings import Settings
+
+START_SECONDS = 120.0
+"""Longest wait for health; a first start takes about 15 s on two idle cores, more on busy ones."""
+_TRIES_FOR_A_PORT = 4
+_FLOW_GRACE_SECONDS = 20.0  # time for a training stage to write its checkpoint
+_SERVER_GRACE_SECONDS = 8.0
+
+
+def status(settings: Settings) -> StackState:
+    """What runs now. Never raises for a stack that is down, half up or killed."""
+    recorded = read_state(settings)
+    if recorded is None:
+        return StackState(home=str(settings.home))
+    current = tuple(s.model_copy(update={"healthy": _is_healthy(s)}) for s in recorded.services)
+    troubles = services.find_trouble(services.log_path(settings, PREFECT)) if recorded.service(PREFECT).identity else ()
+    return recorded.model_copy(update={"services": current, "troubles": troubles})
+
+
+def up(settings: Settings, *, start_seconds: float = START_SECONDS) -> StackState:
+    """Start what is not running and return once everything answers; does nothing when all runs.
+
+    Raises ServiceError with the last lines of the log when a service ends early, does not answer in
+    time or reports a broken inner service; what this call started is stopped again. Raises BusyError
+    when another `up` or `down` does not finish in that time.
+    """
+    with only_one(settings, start_seconds):
+        before = status(settings)
+        if before.running:
+            return before.model_copy(update={"already_running": True})
+        kept = {s.name: s for s in before.services if s.healthy}
+        if PREFECT not in kept:
+            kept.pop(WORKER, None)  # a worker of a server that died may hold runs the new one cannot know
+        for name in reversed(SERVICES):
+            if name not in kept:
+                _stop_service(settings, name, before)
+        start = _Start(settings, kept, time.monotonic() + start_seconds)
+        try:
+            start.run()
+        except BaseException:
+            for name in reversed(list(start.launched)):
+                _stop_service(settings, name, read_state(settings) or before)
+            write_state(settings, StackState(home=str(settings.home), services=tuple(kept.values())))
+            raise
+        return status(settings)
+
+
+def down(settings: Settings) -> int:
+    """Stop the stack and everything it started; returns the number of processes stopped.
+
+    The worker and the runs go first and have 20 s to leave a checkpoint. Raises ServiceError when a
+    process survives even SIGKILL. Safe to call when nothing runs.
+    """
+    with only_one(settings, START_SECONDS):
+        leaders = _leaders(read_state(settings))
+        runs = processes.find_processes(settings.home, WORKER)
+        stopped = 0
+        if len(runs) > 1:
+            # Flow runs go on: they report their end to servers that must still live. The worker alone
+            # would wait for them (it takes TERM as "finish first"), so each gets its TERM from us.
+            stopped += len(runs)
+            processes.stop_processes(runs, grace_seconds=_FLOW_GRACE_SECONDS)
+        rest = processes.find_processes(settings.home, leaders=leaders)
+        stopped += len(rest)
+        processes.stop_processes(rest, grace_seconds=_SERVER_GRACE_SECONDS)
+        # A process may have started another while it was being stopped.
+        processes.stop_processes(processes.find_processes(settings.home, leaders=leaders), grace_seconds=0)
+        left = processes.find_processes(settings.home, leaders=leaders)
+        if left:
+            pids = ", ".join(str(process.pid) for process in left)
+            raise ServiceError(f"processes {pids} of the stack outlived SIGKILL; look at them with ps")
+        state_path(settings).unlink(missing_ok=True)
+        return stopped
+
+
+def environment(state: StackState) -> dict[str, str]:
+    """Variables for a process that talks to this stack, to be set before it imports Prefect or MLflow.
+
+    Raises ServiceError when the servers are not running.
+    """
+    if not state.prefect_api_url or not state.mlflow_url:
+        raise ServiceError(f"the stack of {state.home} is not running; start it with `ingot up`")
+    return services.client_environment(Path(state.home), os.environ, state.prefect_api_url, state.mlflow_url)
+
+
+def stack_processes(settings: Settings) -> list[psutil.Process]:
+    """Every living process of this stack, flow runs included."""
+    return processes.find_processes(settings.home, leaders=_leaders(read_state(settings)))
+
+
+class _Start:
+    """One start of what is missing: both servers side by side, the worker once Prefect answers."""
+
+    def __init__(self, settings: Settings, kept: dict[str, ServiceState], end: float) -> None:
+        self.settings = settings
+        self.states = dict(kept)
+        self.end = end
+        self.begun = time.monotonic()
+        self.launched: dict[str, subprocess.Popen[bytes]] = {}
+        self.launched_at: dict[str, datetime] = {}
+        self.taken: dict[str, list[int]] = {PREFECT: [], MLFLOW: []}
+
+    def run(self) -> None:
+        for name in (PREFECT, MLFLOW):
+            if name not in self.states:
+                self._launch_server(name)
+        waiting = set(self.launched)
+        worker_due = WORKER not in self.states
+        while waiting or worker_due:
+            for name in sorted(waiting):
+                if self._is_ready(name):
+                    waiting.discard(name)
+            if worker_due and PREFECT not in waiting:
+                self._launch_worker()
+                worker_due = False
+                waiting.add(WORKER)
+            if time.monotonic() > self.end:
+                raise self._failure(min(waiting), "did not answer in time")
+            time.sleep(0.1)
+        self._refuse_troubles()
+
+    def _launch_server(self, name: str) -> None:
+        outside = self.settings.environ.get(f"INGOT_{name.upper()}_URI")
+        if outside:
+            self.states[name] = ServiceState(name=name, url=outside.rstrip("/"))
+            if not _is_healthy(self.states[name]):
+                raise ServiceError(f"{name} at {outside} does not answer; check INGOT_{name.upper()}_URI")
+            return
+        remembered = read_ports(self.settings)
+        avoid = {*self.taken[name], *(s.port for s in self.states.values() if s.port)}
+        wanted = [remembered.get(name, 0), services.PREFERRED_PORTS[name]]
+        port = ports.choose_port([p for p in wanted if p], avoid)
+        self.taken[name].append(port)
+        write_ports(self.settings, {**remembered, name: port})
+        url = services.api_url(port) if name == PREFECT else services.mlflow_url(port)
+        self._launch(name, url, port)
+
+    def _launch_worker(self) -> None:
+        if self._started_here(PREFECT) or self.states[PREFECT].identity is not None:
+            prefect_api.settle_dead_runs(
+                self._url(PREFECT), "the stack was stopped or killed while this run was going on"
+            )
+        self._launch(WORKER, None, None)
+
+    def _launch(self, name: str, url: str | None, port: int | None) -> None:
+        urls = {s.name: s.url for s in self.states.values() if s.url}
+        service = services.define(name, self.settings, urls, port)
+        self.launched_at[name] = datetime.now(UTC)
+        child = processes.start_process(
+            service.command,
+            service.environment,
+            log=service.log,
+            cwd=service.cwd,
+            home=self.settings.home,
+            service=name,
+        )
+        self.launched[name] = child
+        self.states[name] = ServiceState(
+            name=name, identity=processes.identify(child.pid), url=url, port=port, log=str(service.log)
+        )
+        # Written after each start: a kill right here must not hide the process from the next call.
+        write_state(
+            self.settings,
+            StackState(
+                home=str(self.settings.home),
+                services=tuple(self.states.values()),
+                started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                seconds=round(time.monotonic() - self.begun, 1),
+            ),
+        )
+
+    def _is_ready(self, name: str) -> bool:
+        child = self.launched[name]
+        if child.poll() is not None:
+            port_taken = services.PORT_TAKEN.search(processes.tail(services.log_path(self.settings, name)))
+            if port_taken and name in self.taken and len(self.taken[name]) < _TRIES_FOR_A_PORT:
+                if WORKER in self.launched:
+                    raise self._failure(name, "lost its port to another program; run `ingot up` again")
+                self._launch_server(name)
+                return False
+            raise self._failure(name, f"ended with status {child.returncode}")
+        if name == WORKER:
+            heard = prefect_api.worker_heartbeat(self._url(PREFECT))
+            # The row of an earlier worker of this name may still look alive.
+            return heard is not None and heard >= self.launched_at[name]
+        return _is_healthy(self.states[name])
+
+    def _started_here(self, name: str) -> bool:
+        return name in self.launched
+
+    def _url(self, name: str) -> str:
+        url = self.states[name].url
+        assert url is not None, f"{name} has no address"
+        return url
+
+    def _refuse_troubles(self) -> None:
+        troubles = services.find_trouble(services.log_path(self.settings, PREFECT))
+        if troubles and self._started_here(PREFECT):
+            raise self._failure(PREFECT, f"reports: {troubles[0]}")
+        state = read_state(self.settings)
+        assert state is not None
+        seconds = round(time.monotonic() - self.begun, 1)
+        write_state(self.settings, state.model_copy(update={"seconds": seconds}))
+
+    def _failure(self, name: str, what: str) -> ServiceError:
+        log = services.log_path(self.settings, name)
+        return ServiceError(f"{name} {what}; its log is {log}, which ends:\n{processes.tail(log)}")
+
+
+def _is_healthy(state: ServiceState) -> bool:
+    if state.identity is not None and not processes.is_alive(state.identity):
+        return False
+    if state.url is None:
+        return state.identity is not None
+    if state.identity is not None:
+        # Only a socket of our own process counts: on a shared machine another one may answer on this port.
+        family = [psutil.Process(state.identity.pid)]
+        with suppress(psutil.Error):
+            family += family[0].children(recursive=True)
+        if (ports.LOOPBACK, state.port) not in ports.listening_sockets(family):
+            return False
+    return prefect_api.answers(f"{state.url}/health")
+
+
+def _stop_service(settings: Settings, name: str, state: StackState) -> int:
+    identity = state.service(name).identity
+    leaders = [identity.pid] if identity is not None and _leads_our_session(identity) else []
+    found = processes.find_processes(settings.home, name, leaders)
+    grace = _FLOW_GRACE_SECONDS if name == WORKER else _SERVER_GRACE_SECONDS
+    processes.stop_processes(found, grace_seconds=grace)
+    # A process may have started another while it was being stopped.
+    processes.stop_processes(processes.find_processes(settings.home, name, leaders), grace_seconds=0.5)
+    return len(found)
+
+
+def _leads_our_session(identity: ProcessIdentity) -> bool:
+    """False when the pid now belongs to a stranger; a dead leader's number stays with its session."""
+    living = processes.identify(identity.pid)
+    return living is None or living == identity
+
+
+def _leaders(state: StackState | None) -> list[int]:
+    found = [s.identity for s in state.services if s.identity] if state else []
+    return [identity.pid for identity in found if _leads_our_session(identity)]

@@ -1,0 +1,168 @@
+"""What the local stack runs: the command, environment and sign of health of each service.
+
+Measured on two cores (first start with both databases made, then later starts): Prefect server
+9.5 s and 3.5 s, 180 to 210 MB; MLflow server 7 s, 420 MB; worker 4 s, 130 MB (PSS).
+"""
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployments import ports, prefect_api
+from ingot.airgap import SWITCHES
+from ingot.settings import Settings
+
+PREFECT, MLFLOW, WORKER = "prefect", "mlflow", "worker"
+SERVICES = (PREFECT, MLFLOW, WORKER)
+PREFERRED_PORTS = {PREFECT: 4200, MLFLOW: 5000}
+PORT_TAKEN = re.compile(r"already in use", re.IGNORECASE)
+_OUR_LOGGERS = "flows,tasks,datasets_pipeline,training,evaluation,ingot,deployments"
+# Signs in the server's log that one of its services died although the API still answers.
+_TROUBLE = re.compile(r"Service .+ (?:exited|failed)|Traceback \(most recent call last\)|\| (?:ERROR|CRITICAL) ")
+_SCAN_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process to start."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    cwd: Path
+    log: Path
+    port: int | None
+
+
+def root_folder() -> Path:
+    """The folder that holds the root packages, so that a worker in any folder can import flows."""
+    return Path(__file__).resolve().parents[1]
+
+
+def api_url(port: int) -> str:
+    """Address of the Prefect API on this port."""
+    return f"http://{ports.LOOPBACK}:{port}/api"
+
+
+def mlflow_url(port: int) -> str:
+    """Address of the MLflow server on this port."""
+    return f"http://{ports.LOOPBACK}:{port}"
+
+
+def log_path(settings: Settings, name: str) -> Path:
+    """Where a service writes its log."""
+    return settings.home / "logs" / f"{name}.log"
+
+
+def client_environment(home: Path, environ: Mapping[str, str], prefect_api_url: str, mlflow_uri: str) -> dict[str, str]:
+    """Variables a process needs to talk to these servers; to be set before it imports Prefect.
+
+    `environ` is what it has now: hosts that ask no proxy are added to, not replaced.
+    """
+    return {
+        **SWITCHES,
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_API_URL": prefect_api_url,
+        "PREFECT_LOGGING_EXTRA_LOGGERS": _OUR_LOGGERS,
+        # The default serializer is pickle: code that runs on reading.
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_CLI_COLORS": "false",
+        "MLFLOW_TRACKING_URI": mlflow_uri,
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        # The default, 7 tries with growing pauses, is 4 minutes: a dead server must not stall a run.
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+        # MLflow prints two lines with addresses to stdout whenever a run ends, which would break --json.
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        **_without_proxy(environ),
+    }
+
+
+def define(name: str, settings: Settings, urls: Mapping[str, str], port: int | None) -> Service:
+    """The service `name`, listening on `port`; the worker needs `urls` of both servers."""
+    home = settings.home
+    command: tuple[str, ...]
+    if name == PREFECT:
+        assert port is not None
+        command = ("-m", "prefect", "server", "start", "--host", ports.LOOPBACK, "--port", str(port))
+        own = {
+            "PREFECT_HOME": str(home / "prefect"),
+            # The browser asks this address; without it the UI asks port 4200 whatever the port is.
+            "PREFECT_SERVER_UI_API_URL": api_url(port),
+            # Leases in memory would leave the slots of a killed server taken for ever.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": _origins(port),
+            "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P30D",
+            "PREFECT_CLI_COLORS": "false",
+        }
+        folder = home / "prefect"
+    elif name == MLFLOW:
+        assert port is not None
+        folder = home / "mlflow"
+        # The command line keeps a parent process beside the one server (210 MB, 3 s). Starting uvicorn on
+        # MLflow's app directly would save both, but through private variables, and without the check of
+        # artifact addresses that only this command line switches on.
+        command = (
+            *("-m", "mlflow", "server", "--host", ports.LOOPBACK, "--port", str(port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
+            *("--artifacts-destination", str(folder / "artifacts")),
+            *("--allowed-hosts", f"{ports.LOOPBACK}:{port},localhost:{port}"),
+            *("--cors-allowed-origins", _origins(port)),
+            *("--x-frame-options", "DENY"),
+        )
+        own = {
+            # On by default; its API has been a way to run code without a password (CVE-2026-0545).
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        }
+    else:
+        folder = home / "run"
+        command = ("-m", "prefect", "worker", "start", "--pool", prefect_api.WORK_POOL, "--type", "process")
+        command = (*command, "--name", prefect_api.WORKER, "--install-policy", "never")
+        own = {
+            **client_environment(home, settings.environ, urls[PREFECT], urls[MLFLOW]),
+            "INGOT_HOME": str(home),
+            # A triggered run starts within two seconds instead of ten.
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "PYTHONPATH": _python_path(settings.environ),
+        }
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    environment = {**_inherited(settings.environ), **SWITCHES, **own, "PYTHONUNBUFFERED": "1"}
+    return Service(name, (sys.executable, *command), environment, folder, log_path(settings, name), port)
+
+
+def find_trouble(log: Path) -> tuple[str, ...]:
+    """Lines of a server's log that say one of its inner services failed; empty when all is well."""
+    try:
+        with open(log, "rb") as file:
+            text = file.read(_SCAN_BYTES).decode(errors="replace")
+    except OSError:
+        return ()
+    lines = [line.strip()[:300] for line in text.splitlines() if _TROUBLE.search(line)]
+    return tuple(dict.fromkeys(lines))
+
+
+def _inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    # Another Prefect's or MLflow's settings in the caller's shell are not meant for our servers.
+    return {k: v for k, v in environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "_MLFLOW_"))}
+
+
+def _without_proxy(environ: Mapping[str, str]) -> dict[str, str]:
+    """Loopback added to the hosts no proxy is asked for, in both spellings that libraries read."""
+    known = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    hosts = [host for host in known.split(",") if host]
+    value = ",".join(dict.fromkeys([*hosts, ports.LOOPBACK, "localhost"]))
+    return {"NO_PROXY": value, "no_proxy": value}
+
+
+def _origins(port: int) -> str:
+    return f"http://{ports.LOOPBACK}:{port},http://localhost:{port}"
+
+
+def _python_path(environ: Mapping[str, str]) -> str:
+    known = [part for part in environ.get("PYTHONPATH", "").split(":") if part]
+    return ":".join(dict.fromkeys([str(root_folder()), *known]))

@@ -1,0 +1,33 @@
+"""A corpus version in, a registered candidate out."""
+
+from prefect import flow
+
+from ingot.config import load_recipe
+from ingot.errors import RecipeError
+from ingot.model_versions import ModelVersion
+from ingot.refs import CheckpointRef
+from tasks.corpus import find_corpus
+from tasks.runtime import worker_pool
+from tasks.training import register, tokenize, train_stage
+
+
+@flow(name="train model", persist_result=False)
+def train_model(recipe: str, corpus: str | None = None, overrides: dict[str, str] | None = None) -> ModelVersion:
+    """Train a recipe's stages on a corpus version and register the result as candidate.
+
+    Args:
+        recipe: Path of a recipe file, or the name of a shipped one.
+        corpus: Corpus version to train on, e.g. handbook@12; the recipe's newest when empty.
+        overrides: Values to change, by path, e.g. {"train.0.tokens": "200_000"}.
+    """
+    what = load_recipe(recipe, overrides)
+    if not what.train:
+        raise RecipeError(f"recipe {recipe} has no 'train' section; add '- stage: pretrain' with a model and tokens")
+    version = find_corpus(corpus or what.corpus)
+    with worker_pool():
+        tokens = tokenize(what, version)
+    checkpoint: CheckpointRef | None = None
+    for stage in what.train:
+        checkpoint = train_stage(stage, what, version, tokens, checkpoint)
+    assert checkpoint is not None
+    return register(what, version, tokens, checkpoint)

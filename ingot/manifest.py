@@ -1,0 +1,169 @@
+"""Corpus manifests: what a version consists of (identity, hashed) and how it came about (provenance).
+
+`corpora/<name>/<n>.json` publishes a version by being there; readers use it, never a listing.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from ingot.crashpoints import crashpoint
+from ingot.digests import digest_of, sha256_hex
+from ingot.errors import IntegrityError, NotFoundError
+from ingot.refs import CorpusRef
+from ingot.storage import Store
+
+MANIFEST_VERSION = 1
+Split = Literal["train", "heldout"]
+
+
+class ShardEntry(BaseModel):
+    """One shard of a version, in manifest order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    split: Split
+    rows: int
+    bytes: int
+    text_bytes: int
+    first_uri: str
+    list_digest: str
+    """Digest of the rows' (doc_id, edit digest, split, columns): equal means the shard can be reused."""
+
+
+class DecisionsEntry(BaseModel):
+    """One decisions object of a version."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    rows: int
+    bytes: int
+    first_doc_id: str
+    last_doc_id: str
+
+
+class Identity(BaseModel):
+    """What the version is: a pure function of snapshot, recipe values, tombstones and versions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    manifest_version: int
+    corpus: str
+    snapshot_digest: str
+    recipe: dict[str, Any]
+    tombstones_digest: str
+    versions: dict[str, str]
+    content_digest: str
+    root_digest: str
+    shards: list[ShardEntry]
+    decisions: list[DecisionsEntry]
+    accounting: dict[str, int]
+    statistics: dict[str, Any]
+
+
+class Manifest(BaseModel):
+    """A manifest as stored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    identity: Identity
+    identity_digest: str
+    provenance: dict[str, Any]
+    """Writer, times, host, code revision, run ids, ledger head: never hashed."""
+
+
+def identity_digest(identity: Identity) -> str:
+    """SHA-256 of the identity: two versions with the same one are the same version."""
+    return digest_of(identity.model_dump(mode="json"))
+
+
+def content_digest(rows: Iterable[tuple[bytes, str, bytes]]) -> str:
+    """SHA-256 over sorted (doc_id, split, sha256 of the edited text): equal on any machine."""
+    digest = hashlib.sha256()
+    for doc_id, split, text_sha256 in sorted(rows):
+        digest.update(doc_id + split.encode() + b"\0" + text_sha256)
+    return digest.hexdigest()
+
+
+def root_digest(shards: Sequence[ShardEntry]) -> str:
+    """SHA-256 over the ordered shard digests: equal for one lock file."""
+    return sha256_hex("\n".join(shard.sha256 for shard in shards).encode())
+
+
+def key_of(corpus: str, version: int) -> str:
+    """Where the manifest of a version lies."""
+    return f"corpora/{corpus}/{version}.json"
+
+
+def versions_of(store: Store, corpus: str) -> list[int]:
+    """Published version numbers, ascending."""
+    names = [key.rsplit("/", 1)[1].removesuffix(".json") for key in store.list(f"corpora/{corpus}/")]
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def corpora(store: Store) -> list[str]:
+    """Names of the corpora of a store."""
+    return sorted({key.split("/")[1] for key in store.list("corpora/")})
+
+
+def read(store: Store, corpus: str, version: int) -> Manifest:
+    """A version's manifest; NotFoundError when it was never published, IntegrityError when changed."""
+    key = key_of(corpus, version)
+    record = store.read_record(key)
+    try:
+        manifest = Manifest.model_validate(record)
+    except ValueError:
+        raise IntegrityError(f"manifest {key} is not one this Ingot reads; use the Ingot that wrote it") from None
+    if identity_digest(manifest.identity) != manifest.identity_digest:
+        raise IntegrityError(f"manifest {key} was changed; restore it from a backup")
+    return manifest
+
+
+def find(store: Store, name: str) -> tuple[str, int]:
+    """Resolve `handbook`, `handbook@latest` or `handbook@12` to (corpus, version)."""
+    corpus, _, version = name.partition("@")
+    known = versions_of(store, corpus)
+    if not known:
+        names = ", ".join(corpora(store)) or "none yet; run `ingot curate`"
+        raise NotFoundError(f"corpus {corpus!r} does not exist in {store.root}; known: {names}")
+    if version in ("", "latest"):
+        return corpus, known[-1]
+    if not version.isdigit() or int(version) not in known:
+        raise NotFoundError(f"{name} does not exist; {corpus} has versions {known[0]} to {known[-1]}")
+    return corpus, int(version)
+
+
+def publish(store: Store, identity: Identity, provenance: Mapping[str, Any], version: int) -> bool:
+    """Put the manifest of a version; False when somebody else has published that number."""
+    body = {
+        "identity": identity.model_dump(mode="json"),
+        "identity_digest": identity_digest(identity),
+        "provenance": dict(provenance),
+    }
+    key = key_of(identity.corpus, version)
+    crashpoint("manifest.put.before", key)
+    won = store.put_if_absent(key, body)
+    crashpoint("manifest.put.after", key)
+    return won
+
+
+def ref_of(manifest: Manifest, version: int, *, reused: bool = False) -> CorpusRef:
+    """The ref that later stages take."""
+    identity = manifest.identity
+    train = [shard for shard in identity.shards if shard.split == "train"]
+    return CorpusRef(
+        corpus=identity.corpus,
+        version=version,
+        manifest_key=key_of(identity.corpus, version),
+        identity_digest=manifest.identity_digest,
+        content_digest=identity.content_digest,
+        root_digest=identity.root_digest,
+        num_documents=sum(shard.rows for shard in train),
+        num_heldout=sum(shard.rows for shard in identity.shards if shard.split == "heldout"),
+        num_bytes=sum(shard.text_bytes for shard in train),
+        reused=reused,
+    )

@@ -1,0 +1,127 @@
+"""Model versions as the ledger tells them: our numbers, their evidence, who moved which alias.
+
+MLflow shows the same under its own ids and can be rebuilt from here (CONTRACTS 14). `candidate` is the
+newest registered version; `champion` is moved only by a person's `promoted` or `rolled_back` record.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ingot import ledger
+from ingot.errors import NotFoundError
+from ingot.ledger import Actor, Entry
+from ingot.storage import Store
+
+ALIASES = ("candidate", "champion")
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One registered version of a model; `details` are what the training task recorded."""
+
+    name: str
+    version: int
+    checkpoint_fingerprint: str
+    checkpoint_key: str
+    evidence: dict[str, str]
+    details: dict[str, Any]
+    registered: Entry
+
+    @property
+    def subject(self) -> str:
+        """How the ledger names it."""
+        return subject_of(self.name, self.version)
+
+
+def subject_of(name: str, version: int) -> str:
+    """`model <name>/<version>`."""
+    return f"model {name}/{version}"
+
+
+def register(
+    store: Store,
+    name: str,
+    *,
+    checkpoint_fingerprint: str,
+    checkpoint_key: str,
+    checkpoint_digest: str,
+    evidence: Mapping[str, str],
+    details: Mapping[str, Any],
+    actor: Actor,
+) -> ModelVersion:
+    """Give a checkpoint the next version number of a model; the same checkpoint keeps its number."""
+    for known in versions_of(store, name):
+        if known.evidence.get("checkpoint") == checkpoint_digest:
+            return known
+    version = len(versions_of(store, name)) + 1
+    ledger.append(
+        store,
+        actor=actor,
+        verb="registered",
+        subject=subject_of(name, version),
+        subject_digest=checkpoint_digest,
+        evidence={"checkpoint": checkpoint_digest, **evidence},
+        attempt=checkpoint_fingerprint,
+        details={
+            "model": name,
+            "version": version,
+            "checkpoint_fingerprint": checkpoint_fingerprint,
+            "checkpoint_key": checkpoint_key,
+            **details,
+        },
+    )
+    return next(known for known in versions_of(store, name) if known.evidence["checkpoint"] == checkpoint_digest)
+
+
+def versions_of(store: Store, name: str, entries: Sequence[Entry] | None = None) -> list[ModelVersion]:
+    """Registered versions of a model, ascending."""
+    entries = ledger.read(store) if entries is None else entries
+    found = [entry for entry in entries if entry.verb == "registered" and entry.details.get("model") == name]
+    return [
+        ModelVersion(
+            name=name,
+            version=int(entry.details["version"]),
+            checkpoint_fingerprint=entry.details["checkpoint_fingerprint"],
+            checkpoint_key=entry.details["checkpoint_key"],
+            evidence=entry.evidence,
+            details=entry.details,
+            registered=entry,
+        )
+        for entry in found
+    ]
+
+
+def names(entries: Sequence[Entry]) -> list[str]:
+    """Names of all registered models."""
+    return sorted({entry.details["model"] for entry in entries if entry.verb == "registered"})
+
+
+def champion_version(entries: Sequence[Entry], name: str) -> int | None:
+    """The version the champion alias points to; None before the first promotion."""
+    moves = [e for e in entries if e.verb in ("promoted", "rolled_back") and e.details.get("model") == name]
+    return int(moves[-1].details["version"]) if moves else None
+
+
+def resolve(store: Store, query: str) -> ModelVersion:
+    """`mini` (newest), `mini@champion`, `mini@candidate` or `mini/3`; NotFoundError with what there is."""
+    entries = ledger.read(store)
+    name, separator, selector = query.partition("@") if "@" in query else query.partition("/")
+    versions = versions_of(store, name, entries)
+    if not versions:
+        known = ", ".join(names(entries)) or "none yet; run `ingot build`"
+        raise NotFoundError(f"model {name!r} does not exist in {store.root}; known: {known}")
+    if not separator or selector in ("candidate", "latest"):
+        return versions[-1]
+    wanted = champion_version(entries, name) if selector == "champion" else _number(selector)
+    if selector == "champion" and wanted is None:
+        raise NotFoundError(f"model {name} has no champion yet; run `ingot promote {name}/{versions[-1].version}`")
+    found = next((version for version in versions if version.version == wanted), None)
+    if found is None:
+        known = f"versions 1 to {len(versions)}, {' and '.join(ALIASES)}"
+        raise NotFoundError(f"{query} does not exist; {name} has {known}")
+    return found
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdigit() else None

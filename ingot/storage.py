@@ -1,0 +1,346 @@
+"""The store: the one module that writes, reads and deletes durable files (CONTRACTS 8 and 9).
+
+Objects go to a scratch file first and are put once, straight to their final key; a key that is
+present with the same size is done. Only manifests and ledger records use put-if-absent, so that of
+two writers exactly one wins. A local store writes, fsyncs, links or renames and fsyncs the folder;
+an S3 store (`ingot.storage_s3`) uses single puts, with `If-None-Match: *` for put-if-absent.
+"""
+
+import errno
+import json
+import os
+import shutil
+import stat
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ingot.crashpoints import crashpoint
+from ingot.digests import canonical_json, digest_of, sha256_hex
+from ingot.errors import IntegrityError, NotFoundError, RecipeError, StorageError
+from ingot.storage_s3 import S3Objects
+
+# Folders that may hold raw personal data are readable by their owner only (CONTRACTS 8).
+PRIVATE_PREFIXES = ("documents/", "spans/", "quarantine/", "reports/", "acquisition/")
+
+
+# What put_if_absent adds to a record.
+ENVELOPE = ("writer", "attempt", "record_sha256")
+
+
+class Store:
+    """Objects under one root, a local folder or `s3://bucket/prefix`.
+
+    Keys are relative posix paths. Absolute keys and `..` are refused.
+    """
+
+    def __init__(self, root: str, *, scratch_root: Path | None = None) -> None:
+        root = root.removeprefix("file://")
+        self.is_local = "://" not in root
+        if not self.is_local and not root.startswith("s3://"):
+            raise RecipeError(
+                f"a store at {root.partition('://')[0]}:// is not known; give a local path or s3://bucket/prefix"
+            )
+        self.root = root.rstrip("/") or "/"
+        self._scratch_root = scratch_root or Path(tempfile.gettempdir())
+        # Written into every put-if-absent record, so that a writer whose reply was lost knows its own.
+        self._writer = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+        self._backend: _Local | S3Objects = _Local(Path(root)) if self.is_local else S3Objects(root)
+
+    def __repr__(self) -> str:
+        return f"Store({self.root!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Store) and other.root == self.root
+
+    def __hash__(self) -> int:
+        return hash(self.root)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_open_store, (self.root, str(self._scratch_root)))
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def put_bytes(self, key: str, data: bytes, *, overwrite: bool = False) -> None:
+        """Put bytes under a content key; present with the same size means done."""
+        _check_key(key)
+        if not overwrite and self.size(key) == len(data):
+            return
+        self._backend.put(key, data)
+
+    def put_file(self, key: str, path: Path, *, overwrite: bool = False) -> None:
+        """Put a finished local file under a content key; present with the same size means done."""
+        _check_key(key)
+        if not overwrite and self.size(key) == path.stat().st_size:
+            return
+        self._backend.put_file(key, path)
+
+    def put_if_absent(self, key: str, record: dict[str, Any]) -> bool:
+        """Put a JSON record under a key nobody has taken; True when this writer holds the key.
+
+        The record gets `writer`, `attempt` and `record_sha256` (of all the rest and the key, so that a
+        record moved to another key is found). When the key is taken, or the reply was lost, it is read
+        back: our own attempt means that we had won.
+        """
+        _check_key(key)
+        attempt = uuid.uuid4().hex
+        signed = {**record, "writer": self._writer, "attempt": attempt}
+        body = canonical_json({**signed, "record_sha256": _record_sha256(key, signed)})
+        crashpoint("store.put_if_absent.before", key)
+        try:
+            won = self._backend.put_if_absent(key, body) or self._holds(key, attempt)
+        except StorageError:
+            if self.is_local or not self._holds(key, attempt):
+                raise
+            won = True
+        crashpoint("store.put_if_absent.after", key)
+        return won
+
+    def _holds(self, key: str, attempt: str) -> bool:
+        try:
+            record = self.read_json(key)
+        except NotFoundError:
+            return False
+        return isinstance(record, dict) and record.get("attempt") == attempt
+
+    def delete(self, key: str) -> None:
+        """Remove an object; a missing one is fine."""
+        _check_key(key)
+        self._backend.delete(key)
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def read_bytes(self, key: str) -> bytes:
+        """The object's bytes; NotFoundError when there is none."""
+        _check_key(key)
+        return self._backend.read(key)
+
+    def read_json(self, key: str) -> Any:
+        """The object parsed as JSON; IntegrityError when it is not JSON."""
+        data = self.read_bytes(key)
+        try:
+            return json.loads(data)
+        except ValueError:
+            raise IntegrityError(
+                f"{key} is not JSON ({len(data)} bytes); restore it from a backup, then run `ingot verify`"
+            ) from None
+
+    def read_record(self, key: str) -> dict[str, Any]:
+        """A record that `put_if_absent` wrote here; IntegrityError when a byte of it was changed."""
+        data = self.read_bytes(key)
+        try:
+            record = json.loads(data)
+            intact = (
+                isinstance(record, dict)
+                and canonical_json(record) == data
+                and record.get("record_sha256") == _record_sha256(key, record)
+            )
+        except (ValueError, RecursionError):
+            # Damaged JSON, or values that JSON cannot spell: NaN, half of a surrogate pair.
+            intact = False
+        if not intact:
+            raise IntegrityError(f"{key} was changed after it was written; restore it from a backup")
+        return {name: value for name, value in record.items() if name not in ENVELOPE}
+
+    def local_path(self, key: str) -> Path:
+        """A local file with the object's bytes, for memory mapping; a remote object is cached first."""
+        _check_key(key)
+        if isinstance(self._backend, _Local):
+            path = self._backend.path(key)
+            if not path.is_file():
+                raise NotFoundError(f"{key} is not in the store {self.root}")
+            return path
+        found = self._backend.stat(key)
+        if found is None:
+            raise NotFoundError(f"{key} is not in the store {self.root}")
+        size, tag = found
+        # The tag: some keys are written again with other bytes of the same size (checkpoints after a kill).
+        cached = self._cache_folder() / sha256_hex(f"{self.root}/{key}:{size}:{tag}".encode())
+        if not cached.is_file() or cached.stat().st_size != size:
+            partial = cached.with_suffix(f".{uuid.uuid4().hex}")
+            try:
+                self._backend.download(key, partial)
+                if partial.stat().st_size != size:
+                    raise StorageError(f"{key} changed or was cut while it was read ({size:,} bytes); run again")
+                os.replace(partial, cached)
+            finally:
+                partial.unlink(missing_ok=True)
+        return cached
+
+    def _cache_folder(self) -> Path:
+        """Copies of remote objects: ours alone, because they may hold personal data and are read as truth."""
+        folder = self._scratch_root / f"objects-{os.getuid()}"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+            raise StorageError(f"{folder} is open to others; remove it, or set INGOT_HOME to a folder of your own")
+        return folder
+
+    def size(self, key: str) -> int | None:
+        """The object's size in bytes; None when there is no such object."""
+        _check_key(key)
+        return self._backend.size(key)
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object under this key."""
+        return self.size(key) is not None
+
+    def list(self, prefix: str) -> list[str]:
+        """All keys below a prefix that ends with '/', sorted. For housekeeping; readers use manifests."""
+        return sorted(self._backend.list(prefix.rstrip("/")))
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A private folder on local disk, removed afterwards."""
+        self._scratch_root.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="ingot-", dir=self._scratch_root))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open_store(root: str, scratch_root: str) -> Store:
+    return Store(root, scratch_root=Path(scratch_root))
+
+
+def _record_sha256(key: str, record: dict[str, Any]) -> str:
+    body = {name: value for name, value in record.items() if name != "record_sha256"}
+    return digest_of({"key": key, "record": body})
+
+
+def _check_key(key: str) -> None:
+    parts = key.split("/")
+    if not key or key.startswith("/") or "\\" in key or "\0" in key or any(p in ("", ".", "..") for p in parts):
+        raise RecipeError(f"store key {key!r} is not a plain relative path; use names without '..', '//' or '\\'")
+
+
+class _Local:
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+        self._temporary = self._root / ".tmp"
+
+    def path(self, key: str) -> Path:
+        return self._root / key
+
+    def put(self, key: str, data: bytes) -> None:
+        with self._guard(key, len(data)):
+            temporary = self._new_temporary(key)
+            try:
+                with open(temporary, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                self._rename(temporary, key)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def put_file(self, key: str, path: Path) -> None:
+        with self._guard(key, path.stat().st_size):
+            temporary = self._new_temporary(key)
+            try:
+                shutil.copyfile(path, temporary)
+                with open(temporary, "rb+") as file:
+                    os.fsync(file.fileno())
+                self._rename(temporary, key)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        with self._guard(key, len(data)):
+            temporary = self._new_temporary(key)
+            try:
+                with open(temporary, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                target = self.path(key)
+                self._make_folder(target.parent)
+                try:
+                    # link(2) fails when the name exists: the only exclusive create that never shows
+                    # a half-written file under the final name.
+                    os.link(temporary, target)
+                except FileExistsError:
+                    return False
+                _fsync_folder(target.parent)
+                return True
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def read(self, key: str) -> bytes:
+        try:
+            return self.path(key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise NotFoundError(f"{key} is not in the store {self._root}") from None
+        except OSError as error:
+            raise StorageError(f"{key} cannot be read: {error.strerror}; check the disk and its permissions") from error
+
+    def size(self, key: str) -> int | None:
+        try:
+            status = os.stat(self.path(key))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return status.st_size if not os.path.isdir(self.path(key)) else None
+
+    def list(self, prefix: str) -> Iterator[str]:
+        for folder, folders, files in os.walk(self._root / prefix):
+            folders[:] = [name for name in folders if name != ".tmp"]
+            for name in files:
+                yield str((Path(folder) / name).relative_to(self._root))
+
+    def delete(self, key: str) -> None:
+        try:
+            self.path(key).unlink(missing_ok=True)
+        except NotADirectoryError:
+            return
+        except OSError as error:
+            raise StorageError(f"{key} cannot be deleted: {error.strerror}; check the path and its permissions") from error
+
+    def _new_temporary(self, key: str) -> Path:
+        self._make_folder(self._temporary)
+        return self._temporary / f"{key.rsplit('/', 1)[-1][:80]}.{uuid.uuid4().hex}"
+
+    def _rename(self, temporary: Path, key: str) -> None:
+        target = self.path(key)
+        self._make_folder(target.parent)
+        os.replace(temporary, target)
+        _fsync_folder(target.parent)
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        relative = folder.relative_to(self._root).as_posix() + "/"
+        private = relative.startswith(PRIVATE_PREFIXES) or relative == ".tmp/"
+        self._make_folder(folder.parent) if folder != self._root else folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700 if private else 0o755)
+        except FileExistsError:
+            return
+        _fsync_folder(folder.parent)
+
+    @contextmanager
+    def _guard(self, key: str, num_bytes: int) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageError(
+                    f"the disk of {self._root} is full: {key} needs {num_bytes:,} bytes; free space and run again, "
+                    "finished work is kept"
+                ) from error
+            raise StorageError(
+                f"{key} cannot be written under {self._root}: {error.strerror}; check the path and its permissions"
+            ) from error
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,220 @@
+"""MLflow's API in our words: where runs, curves and model versions are shown. The only module that imports it.
+
+MLflow is a view. The truth is in manifests, ledger and metrics.jsonl; a run is keyed by our own id (tag
+`ingot.run`) and no MLflow id is kept anywhere. What a run does over its life is in `ingot.tracked_run`,
+model versions in `ingot.tracking_versions`, filling an empty MLflow in `ingot.tracking_rebuild`.
+
+Importing MLflow's client takes 1.5 s and 150 MB, so it happens on the first call that needs it. Functions
+that take a `client` let MLflow's errors through; those that take an address raise ServiceError.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from ingot.errors import ServiceError
+from ingot.tracking_records import DatasetInput, Point, RunRecord, as_param
+
+RUN_TAG = "ingot.run"
+HEARTBEAT_TAG = "ingot.heartbeat"
+LOGGED_TAG = "ingot.logged_steps"
+ENDED_TAG = "ingot.ended"
+DEAD_AFTER_SECONDS = 180.0
+"""Twelve heartbeats: a machine under memory pressure may skip several without the run being dead."""
+_TAG_CHARS = 7500  # MLflow's limit is 8000
+_T = TypeVar("_T")
+
+
+def connect(tracking_uri: str) -> Any:
+    """An MLflow client for tracking and registry at this address, which gives up soon.
+
+    MLflow's own patience is 7 tries and 120 s for each; here a dead server costs about a second and a
+    hanging one 10 s, unless the environment says otherwise.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    # Else two lines with addresses go to stdout whenever a run ends.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    from mlflow.tracking.client import MlflowClient
+
+    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def find_run(client: Any, run_key: str) -> Any | None:
+    """MLflow's run of our key, the oldest one should there be two; None when there is none."""
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    if not experiments:
+        return None
+    wanted = f"tags.`{RUN_TAG}` = '{run_key}'"
+    found = client.search_runs(experiments, wanted, max_results=1, order_by=["attributes.start_time ASC"])
+    return found[0] if found else None
+
+
+def reap_dead_runs(tracking_uri: str, max_age_seconds: float = DEAD_AFTER_SECONDS) -> int:
+    """End every RUNNING run of ours whose heartbeat is older than this as FAILED; returns how many.
+
+    Their end time is their last heartbeat. Raises ServiceError when MLflow does not answer.
+    """
+
+    def reap(client: Any) -> int:
+        oldest = now_ms() - round(max_age_seconds * 1000)
+        reaped = 0
+        for run in _all_runs(client, "attributes.status = 'RUNNING'"):
+            tags = run.data.tags
+            if RUN_TAG not in tags:
+                continue
+            beat = int(tags.get(HEARTBEAT_TAG) or run.info.start_time or 0)
+            if beat < oldest:
+                terminate(client, run.info.run_id, "FAILED", "no heartbeat: the process was killed", beat)
+                reaped += 1
+        return reaped
+
+    return ask(tracking_uri, reap)
+
+
+def search_runs_by_dataset_digest(tracking_uri: str, digest: str) -> list[RunRecord]:
+    """The runs, over all experiments, that read the dataset of this digest (full, or its first 32 digits).
+
+    Raises ServiceError when MLflow does not answer.
+    """
+
+    def search(client: Any) -> list[RunRecord]:
+        runs = _all_runs(client, f"dataset.digest = '{digest[:32]}'")
+        names = {e.experiment_id: e.name for e in client.search_experiments()}
+        return [
+            RunRecord(
+                run_key=run.data.tags[RUN_TAG],
+                name=run.info.run_name,
+                experiment=names[run.info.experiment_id],
+                status=run.info.status,
+                tags={k: v for k, v in run.data.tags.items() if k.startswith("ingot.")},
+                start_time_ms=run.info.start_time,
+                end_time_ms=run.info.end_time,
+            )
+            for run in runs
+            if RUN_TAG in run.data.tags
+        ]
+
+    return ask(tracking_uri, search)
+
+
+def ask(tracking_uri: str, call: Callable[[Any], _T]) -> _T:
+    """Call with a client, for questions outside a run; ServiceError instead of MLflow's many errors."""
+    try:
+        return call(connect(tracking_uri))
+    except Exception as error:
+        raise ServiceError(
+            f"MLflow at {tracking_uri} did not do what was asked ({type(error).__name__}: "
+            f"{str(error)[:300]}); see `ingot status` and logs/mlflow.log"
+        ) from error
+
+
+def open_remote(client: Any, record: RunRecord) -> tuple[str, dict[str, int]]:
+    """Run id and the last logged step of each curve; creates what is missing, changes nothing else."""
+    from mlflow.entities import Param
+
+    run = find_run(client, record.run_key)
+    now = str(now_ms())
+    own = {**record.tags, RUN_TAG: record.run_key, HEARTBEAT_TAG: now}
+    if run is None:
+        run = client.create_run(
+            _experiment_id(client, record.experiment), record.start_time_ms, tags=own, run_name=record.name
+        )
+    else:
+        client.update_run(run.info.run_id, status="RUNNING")
+        if ENDED_TAG in run.data.tags:
+            client.delete_tag(run.info.run_id, ENDED_TAG)
+        log_tags(client, run.info.run_id, own)
+    run_id: str = run.info.run_id
+    # A param cannot be changed; a resumed run that would is told so by MLflow, and only new ones are sent.
+    params = [Param(k, as_param(v)[:6000]) for k, v in record.params.items() if k not in run.data.params]
+    if params:
+        client.log_batch(run_id, params=params, synchronous=True)
+    if record.datasets:
+        client.log_inputs(run_id, datasets=[_mlflow_dataset(d) for d in record.datasets])
+    return run_id, json.loads(run.data.tags.get(LOGGED_TAG) or "{}")
+
+
+def _experiment_id(client: Any, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another process made it meanwhile
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+def _mlflow_dataset(dataset: DatasetInput) -> Any:
+    from mlflow.entities import Dataset, InputTag
+    from mlflow.entities import DatasetInput as MlflowInput
+
+    shown = Dataset(
+        name=dataset.name,
+        digest=dataset.short_digest,
+        source_type="ingot",
+        source=json.dumps({"uri": dataset.source, "digest": dataset.digest}, sort_keys=True),
+        profile=json.dumps(dict(dataset.profile), sort_keys=True),
+    )
+    # This tag is where MLflow's pages look for the context.
+    return MlflowInput(shown, [InputTag("mlflow.data.context", dataset.context)])
+
+
+def terminate(client: Any, run_id: str, status: str, reason: str, end_time_ms: int | None) -> None:
+    """Set the final status, and why as a tag; None ends it now."""
+    client.set_terminated(run_id, status, end_time_ms)
+    if reason:
+        client.set_tag(run_id, ENDED_TAG, reason)
+
+
+def log_tags(client: Any, run_id: str, tags: Mapping[str, str]) -> None:
+    """Add or change tags, cut to MLflow's 8000 characters."""
+    from mlflow.entities import RunTag
+
+    client.log_batch(run_id, tags=[RunTag(k, str(v)[:8000]) for k, v in tags.items()], synchronous=True)
+
+
+def _all_runs(client: Any, filter_string: str) -> list[Any]:
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    runs: list[Any] = []
+    token = None
+    while experiments:
+        page = client.search_runs(experiments, filter_string, max_results=500, page_token=token)
+        runs.extend(page)
+        token = page.token
+        if not token:
+            break
+    return runs
+
+
+def log_points(client: Any, run_id: str, batch: Iterable[Point], logged: Mapping[str, int]) -> dict[str, int]:
+    """Send at most 1000 points that are newer than the last `logged` step of their curve; returns the new last steps.
+
+    One request. Should it be cut in the middle, the same points are sent again, and MLflow keeps one
+    row for equal (key, step, time, value).
+    """
+    from mlflow.entities import Metric, RunTag
+
+    last = dict(logged)
+    metrics = []
+    for point in batch:
+        if point.step > last.get(point.key, -1):
+            last[point.key] = point.step
+            metrics.append(Metric(point.key, point.value, point.time_ms, point.step))
+    if metrics:
+        known = json.dumps(last, sort_keys=True)
+        tags = [RunTag(LOGGED_TAG, known)] if len(known) <= _TAG_CHARS else []
+        client.log_batch(run_id, metrics=metrics, tags=tags, synchronous=True)
+    return last
+
+
+def now_ms() -> int:
+    """Epoch milliseconds, as MLflow counts time."""
+    return round(time.time() * 1000)

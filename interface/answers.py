@@ -1,0 +1,193 @@
+"""`ingot trace | why | verify | ledger | report | schema`: answers from the store alone.
+
+None of them imports Prefect, MLflow or torch: an auditor needs only the store.
+"""
+
+import json
+from argparse import Namespace
+from typing import Any
+
+from ingot import ledger as records
+from ingot import lineage, manifest, model_versions
+from ingot import verify as verification
+from ingot.errors import NotFoundError
+from ingot.ledger import Actor
+from interface.context import open_settings, open_store
+from interface.output import Printer, progress_bars
+
+_MANY = 20
+
+
+def trace(options: Namespace, printer: Printer) -> int:
+    """`ingot trace model | document`."""
+    store = open_store(open_settings())
+    if options.kind == "model":
+        answer = lineage.trace_model(store, options.query)
+        print_model(answer, printer)
+        printer.result(answer)
+        return 0
+    ids, files = lineage.find_documents(store, options.query)
+    traces = [lineage.trace_document(store, doc_id) for doc_id in ids[:_MANY]]
+    for row in files:
+        printer.line(f"{row['source']}: {row['uri']} is {row['state']}, {_outcome(row)}")
+    for found in traces:
+        print_document(found, printer)
+    if len(ids) > _MANY:
+        printer.line(f"... and {len(ids) - _MANY} more documents; ask for one by its id")
+    printer.result({"documents": [found.__dict__ for found in traces], "ids": ids})
+    return 0
+
+
+def _outcome(row: dict[str, Any]) -> str:
+    if row["outcome"] == "quarantined":
+        return f"quarantined: {row['reason']}"
+    return f"{row['num_rows']} documents, first seen {row['first_seen']}"
+
+
+def print_model(answer: dict[str, Any], printer: Printer) -> None:
+    """A model's origin, for people."""
+    aliases = f" ({', '.join(answer['aliases'])})" if answer["aliases"] else ""
+    printer.line(f"model {answer['model']}/{answer['version']}{aliases}")
+    code = answer["code"] or {}
+    dirty = ", with uncommitted changes" if code.get("dirty") == "true" else ""
+    printer.table(
+        [
+            ["run", answer["run"]],
+            ["checkpoint", answer["checkpoint"]],
+            ["recipe", answer["recipe_digest"]],
+            ["code", f"{code.get('version')} {code.get('commit', '')[:12]}{dirty}"],
+            ["base model", answer["base_model"]],
+        ]
+    )
+    for corpus in answer["corpora"]:
+        printer.line(f"trained on {corpus['corpus']}: {corpus['documents']:,} documents, {corpus['tokens']:,} tokens")
+    rows = [[s["source"], s["documents"], s["kept"], s["tokens_estimated"]] for s in answer["sources"]]
+    printer.table(rows, ["source", "documents", "kept", "tokens (by share of bytes)"])
+    licences = [[item["licence"], item["documents"], item["bytes"]] for item in answer["licences"]]
+    printer.table(licences[:_MANY], ["licence", "documents", "bytes"])
+    for entry in answer["ledger"]:
+        printer.line(
+            f"  {entry['time']}  {entry['verb']} by {entry['by']} ({entry['kind']}, {entry['established_by']})"
+        )
+
+
+def print_document(found: lineage.DocumentTrace, printer: Printer) -> None:
+    """A document's fate, for people."""
+    printer.line(f"document {found.doc_id}")
+    for place in found.occurrences[:_MANY]:
+        licence = place["licence"] or "licence not stated"
+        printer.line(
+            f"  stands in {place['source']}: {place['uri']} [{place['start']}, {place['end']}), {licence}, {place['state']}"
+        )
+    for version in found.versions:
+        printer.line(f"  in {version['corpus']}@{version['version']}: {explain(version)}")
+        for verdict in version["verdicts"]:
+            if verdict["outcome"] == "edited":
+                printer.line(f"    edited by {verdict['rule']}: {len(verdict['spans'])} spans")
+            elif verdict["rule"] != version["rule"]:
+                printer.line(f"    also {verdict['rule']}: {_reason(verdict)}")
+    for model in found.models:
+        star = ", the champion" if model["champion"] else ""
+        printer.line(f"  model {model['model']}/{model['version']}{star}: {model['role']}")
+
+
+def explain(version: dict[str, Any]) -> str:
+    """One sentence on what happened to a document in a version."""
+    if version["outcome"] == "kept":
+        return f"kept, shard {version['shard'][:16]} row {version['row']}"
+    if version["outcome"] == "heldout":
+        return f"held out for evaluation, shard {version['shard'][:16]} row {version['row']}"
+    text = f"dropped by {version['rule']}: {_reason(version)}"
+    if version["other_doc_id"]:
+        text += f", in favour of {version['other_doc_id']}"
+        if version.get("other_uri"):
+            text += f" ({version['other_uri']})"
+    return text
+
+
+def _reason(row: dict[str, Any]) -> str:
+    if row["score"] is None:
+        return str(row["reason"])
+    return f"{row['reason']} ({row['score']:.4g}, threshold {row['threshold']:.4g})"
+
+
+def why(options: Namespace, printer: Printer) -> int:
+    """`ingot why`: the last decision about a document in the newest version, or in the one named."""
+    store = open_store(open_settings())
+    ids, files = lineage.find_documents(store, options.query)
+    wanted = manifest.find(store, options.corpus) if options.corpus else None
+    answers: list[dict[str, Any]] = []
+    for row in files:
+        if row["outcome"] == "quarantined" or row["state"] != "open":
+            printer.line(f"{row['uri']} ({row['source']}) is {row['state']}: {_outcome(row)}")
+    for doc_id in ids[:_MANY]:
+        versions = lineage.trace_document(store, doc_id).versions
+        if wanted is not None:
+            versions = [v for v in versions if (v["corpus"], v["version"]) == wanted]
+        newest = {v["corpus"]: v for v in versions}
+        for version in newest.values():
+            printer.line(f"{doc_id} in {version['corpus']}@{version['version']}: {explain(version)}")
+            answers.append({"doc_id": doc_id, **version})
+    if not answers and not files:
+        raise NotFoundError(
+            f"no decision about {options.query!r} in {options.corpus or 'any corpus'}; see `ingot trace`"
+        )
+    printer.result({"answers": answers})
+    return 0
+
+
+def verify(options: Namespace, printer: Printer) -> int:
+    """`ingot verify`: exit code 5 and the name of the first thing that is wrong."""
+    store = open_store(open_settings())
+    with progress_bars(quiet=printer.as_json) as report:
+        result = verification.verify(store, witness=options.head, on_progress=report)
+    printer.line(
+        f"intact: {result.ledger_records} ledger records, {result.corpus_versions} corpus versions, "
+        f"{result.objects:,} objects, {result.bytes:,} bytes"
+    )
+    for note in result.notes:
+        printer.line(f"note: {note}")
+    printer.result(result.__dict__)
+    return 0
+
+
+def ledger(options: Namespace, printer: Printer) -> int:
+    """`ingot ledger [head]`."""
+    store = open_store(open_settings())
+    entries = records.read(store)
+    if options.what == "head":
+        sequence, digest = records.head(store)
+        printer.line(f"{sequence}:{digest}")
+        printer.result({"sequence": sequence, "sha256": digest, "head": f"{sequence}:{digest}"})
+        return 0
+    rows = [[e.sequence, e.time, e.verb, e.subject, e.actor.id, e.actor.kind] for e in entries]
+    printer.table(rows, ["record", "time", "verb", "subject", "by", "kind"])
+    printer.result({"records": [entry.__dict__ | {"actor": entry.actor.__dict__} for entry in entries]})
+    return 0
+
+
+def report(options: Namespace, printer: Printer) -> int:
+    """`ingot report --with-text`: where the restricted report lies; that it was opened is recorded."""
+    settings = open_settings()
+    store = open_store(settings)
+    version = model_versions.resolve(store, options.model)
+    gated = [e for e in records.read(store) if e.verb == "gated" and e.subject == version.subject]
+    if not gated:
+        raise NotFoundError(f"{version.subject} has no evaluation yet; run `ingot evaluate`")
+    digest = gated[-1].evidence["evaluation"]
+    path = store.local_path(f"reports/{digest}.html")
+    records.append(
+        store, actor=Actor.current(settings.environ), verb="read_text", subject=version.subject,
+        subject_digest=version.evidence["checkpoint"], evidence={"evaluation": digest}, attempt=digest,
+    )  # fmt: skip
+    printer.line(str(path))
+    printer.result({"path": str(path)})
+    return 0
+
+
+def schema(options: Namespace, printer: Printer) -> int:
+    """`ingot schema recipe`: always JSON."""
+    from ingot.config import recipe_json_schema
+
+    print(json.dumps(recipe_json_schema(), indent=1))
+    return 0

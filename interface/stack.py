@@ -1,0 +1,176 @@
+"""`ingot up | down | status | rebuild | doctor`: the local stack and its views."""
+
+import os
+import shutil
+import sys
+from argparse import Namespace
+from typing import Any
+
+from ingot import airgap, manifest
+from ingot.errors import IngotError, ServiceError
+from ingot.settings import Settings
+from ingot.storage import Store
+from interface.context import connect, open_settings, open_store
+from interface.output import Printer
+
+MIN_FREE_BYTES = 2 << 30
+
+
+def start_stack(settings: Settings, recipe: str | None = None) -> Any:
+    """Start what is down, end runs without a heartbeat, register the deployments; returns the state."""
+    from deployments import local_stack
+
+    state = local_stack.up(settings)
+    if state.already_running and recipe is None:
+        return state
+    os.environ.update(local_stack.environment(state, settings))
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+    from deployments import register
+    from ingot import tracking
+
+    tracking.reap_dead_runs(str(state.mlflow_url))
+    variables = register.schedule_variables(settings, recipe)
+    registered = register.register(register.read_deployments(variables=variables))
+    nightly = next((item for item in registered if item.name == "nightly"), None)
+    if nightly is not None:
+        register.ensure_scheduled(str(state.prefect_api_url), nightly.id, settings.timezone)
+    return state
+
+
+def up(options: Namespace, printer: Printer) -> int:
+    """`ingot up`."""
+    settings = open_settings()
+    state = start_stack(settings, options.recipe)
+    printer.line("already running" if state.already_running else f"started in {state.seconds:.0f} s")
+    _print_services(state, printer)
+    printer.result(state.model_dump(mode="json"))
+    return 0
+
+
+def down(options: Namespace, printer: Printer) -> int:
+    """`ingot down`."""
+    from deployments import local_stack
+
+    stopped = local_stack.down(open_settings())
+    printer.line(f"stopped {stopped} processes" if stopped else "nothing was running")
+    printer.result({"stopped": stopped})
+    return 0
+
+
+def status(options: Namespace, printer: Printer) -> int:
+    """`ingot status`."""
+    from deployments import local_stack
+
+    settings = open_settings()
+    state = local_stack.status(settings)
+    if not state.services:
+        printer.line("the local stack is down; start it with `ingot up`")
+    else:
+        _print_services(state, printer)
+    store = open_store(settings)
+    versions = _newest_versions(store)
+    printer.heading("Newest corpus versions")
+    printer.table([[v["corpus"], v["documents"], v["time"]] for v in versions] or [["none yet", "", ""]])
+    printer.result({**state.model_dump(mode="json"), "corpora": versions})
+    return 0
+
+
+def _newest_versions(store: Store) -> list[dict[str, Any]]:
+    versions = []
+    for corpus in manifest.corpora(store):
+        number = manifest.versions_of(store, corpus)[-1]
+        found = manifest.read(store, corpus, number)
+        versions.append(
+            {
+                "corpus": f"{corpus}@{number}",
+                "documents": found.identity.accounting["kept"],
+                "time": found.provenance.get("time", ""),
+            }
+        )
+    return versions
+
+
+def _print_services(state: Any, printer: Printer) -> None:
+    rows = [[s.name, "healthy" if s.healthy else "down", s.url or "", s.log] for s in state.services]
+    printer.table(rows, ["service", "state", "address", "log"])
+    for trouble in state.troubles:
+        printer.line(f"  trouble: {trouble}")
+
+
+def rebuild(options: Namespace, printer: Printer) -> int:
+    """`ingot rebuild`: fill MLflow (and the deployments of Prefect) again from what the store holds."""
+    settings = open_settings()
+    connect(settings, printer)
+    from tasks.rebuild import rebuild_views
+
+    counts = rebuild_views()
+    start_stack(settings, str(settings.environ.get("INGOT_RECIPE") or "") or None)
+    printer.line(f"restored {counts['runs']} runs and {counts['versions']} model versions in MLflow")
+    printer.result(counts)
+    return 0
+
+
+def doctor(options: Namespace, printer: Printer) -> int:
+    """`ingot doctor`: what works here and what does not, each with a remedy; exit code 75 if something fails."""
+    settings = open_settings()
+    checks = [_python(), _disk(settings), _memory(), _store(settings), _switches(), _stack(settings)]
+    for name, ok, text in checks:
+        printer.line(f"  {'ok  ' if ok else 'FAIL'}  {name}: {text}")
+    printer.result({"checks": [{"name": name, "ok": ok, "text": text} for name, ok, text in checks]})
+    return 0 if all(ok for _, ok, _ in checks) else ServiceError.exit_code
+
+
+_Check = tuple[str, bool, str]
+
+
+def _python() -> _Check:
+    ok = sys.version_info >= (3, 11)
+    return "python", ok, f"{sys.version.split()[0]}" + ("" if ok else "; install Python 3.11 or newer")
+
+
+def _disk(settings: Settings) -> _Check:
+    folder = settings.home
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    ok = free >= MIN_FREE_BYTES
+    text = f"{free / (1 << 30):.1f} GiB free at {folder}"
+    return "disk", ok, text if ok else f"{text}; free some, or set INGOT_HOME to a larger disk"
+
+
+def _memory() -> _Check:
+    import psutil
+
+    free = psutil.virtual_memory().available
+    ok = free >= 3 << 30
+    text = f"{free / (1 << 30):.1f} GiB available"
+    return "memory", ok, text if ok else f"{text}; the demo needs 3 GiB, close something"
+
+
+def _store(settings: Settings) -> _Check:
+    try:
+        store = open_store(settings)
+        store.put_bytes("doctor/probe", b"ingot", overwrite=True)
+        ok = store.read_bytes("doctor/probe") == b"ingot"
+        store.delete("doctor/probe")
+        return "store", ok, f"{store.root} can be written, read and deleted from"
+    except IngotError as error:
+        return "store", False, str(error)
+
+
+def _switches() -> _Check:
+    wrong = [name for name, value in airgap.SWITCHES.items() if os.environ.get(name) != value]
+    text = f"{len(airgap.SWITCHES)} switches against calling home are set"
+    return "offline", not wrong, text if not wrong else f"{', '.join(wrong)} were changed after start"
+
+
+def _stack(settings: Settings) -> _Check:
+    from deployments import local_stack
+
+    state = local_stack.status(settings)
+    if not state.services:
+        return "stack", True, "down; `ingot up` starts it"
+    if state.troubles:
+        return "stack", False, f"{state.troubles[0]}; see the logs below {settings.home / 'logs'}"
+    down = [s.name for s in state.services if not s.healthy]
+    return "stack", not down, "running" if not down else f"{', '.join(down)} down; `ingot up` starts what is missing"

@@ -1,0 +1,115 @@
+"""The data steps as Prefect tasks: read a source, analyse, decide, publish, show."""
+
+from collections.abc import Sequence
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from datasets_pipeline.acquire import SourceSnapshot, units_of
+from datasets_pipeline.analyse import analyse as analyse_units
+from datasets_pipeline.card import card_html, card_markdown, waterfall_rows
+from datasets_pipeline.curate import acquire_source, run_provenance, source_counts
+from datasets_pipeline.decide import DecisionsRef
+from datasets_pipeline.decide import decide as decide_documents
+from datasets_pipeline.publish import publish_corpus
+from ingot import manifest, store_identity, tracking
+from ingot.config import NamedConfig, Recipe
+from ingot.refs import CorpusRef
+from ingot.tracking_records import DatasetInput
+from tasks import policies
+from tasks.runtime import current_pool, now, progress, runtime
+
+
+@task(name="acquire", cache_policy=NO_CACHE, **policies.DATA)
+def acquire(entry: NamedConfig) -> SourceSnapshot:
+    """Read what is new or changed in one source."""
+    here = runtime()
+    report = progress(f"acquire-{entry.config.name}".replace("_", "-").replace(".", "-").lower())
+    return acquire_source(here.store, entry, here.settings, current_pool(), now=now(), on_progress=report)
+
+
+@task(name="analyse", cache_policy=NO_CACHE, **policies.DATA)
+def analyse(recipe: Recipe, snapshots: Sequence[SourceSnapshot]) -> dict[str, int]:
+    """Compute features, signatures and spans of what has none yet."""
+    store = runtime().store
+    return analyse_units(
+        store, units_of(store, snapshots), recipe.rules, current_pool(), on_progress=progress("analyse")
+    )
+
+
+@task(name="decide", cache_policy=NO_CACHE, **policies.DATA)
+def decide(recipe: Recipe, snapshots: Sequence[SourceSnapshot]) -> DecisionsRef:
+    """Decide about every document: keep, hold out or drop, and why."""
+    store = runtime().store
+    return decide_documents(store, recipe, snapshots, current_pool(), salt=_salt())
+
+
+@task(name="publish", cache_policy=NO_CACHE, **policies.DATA)
+def publish(recipe: Recipe, snapshots: Sequence[SourceSnapshot], decisions: DecisionsRef) -> CorpusRef:
+    """Write the shards and publish the version, or name the one that is the same."""
+    here = runtime()
+    return publish_corpus(
+        here.store,
+        recipe,
+        decisions,
+        current_pool(),
+        salt=_salt(),
+        actor=here.actor,
+        provenance={**run_provenance(now()), "sources": source_counts(list(snapshots)), "prefect": flow_run_id()},
+        on_progress=progress("publish"),
+    )
+
+
+@task(name="show corpus", cache_policy=NO_CACHE, **policies.VIEW)
+def show_corpus(corpus: CorpusRef, snapshots: Sequence[SourceSnapshot]) -> None:
+    """Show the data card in Prefect and MLflow."""
+    here = runtime()
+    found = manifest.read(here.store, corpus.corpus, corpus.version)
+    create_markdown_artifact(card_markdown(found, corpus), key="data-card", description=corpus.name)
+    create_table_artifact(
+        waterfall_rows(found), key="waterfall", description=f"What happened to the documents of {corpus.name}"
+    )
+    with tracking.open_run(
+        here.tracking_uri,
+        experiment="corpora",
+        run_key=corpus.identity_digest,
+        name=corpus.name,
+        tags=corpus_tags(corpus),
+        datasets=[corpus_input(corpus, "published")],
+    ) as run:
+        run.log_html("card.html", card_html(found, corpus))
+        run.log_json("accounting.json", found.identity.accounting)
+
+
+def corpus_tags(corpus: CorpusRef) -> dict[str, str]:
+    """What a corpus version is found by in MLflow."""
+    return {
+        "ingot.kind": "corpus",
+        "ingot.corpus": corpus.name,
+        "ingot.root_digest": corpus.root_digest,
+        "ingot.content_digest": corpus.content_digest,
+        "ingot.manifest": corpus.manifest_key,
+    }
+
+
+def corpus_input(corpus: CorpusRef, context: str) -> DatasetInput:
+    """The corpus version as an MLflow dataset."""
+    return DatasetInput(
+        name=corpus.name,
+        digest=corpus.root_digest,
+        source=f"ingot://{corpus.manifest_key}",
+        context=context,
+        profile={"documents": corpus.num_documents, "heldout": corpus.num_heldout, "bytes": corpus.num_bytes},
+    )
+
+
+def flow_run_id() -> str:
+    """The id of the Prefect flow run this is part of; empty outside one."""
+    from prefect.runtime import flow_run
+
+    return str(flow_run.get_id() or "")
+
+
+def _salt() -> bytes:
+    return bytes.fromhex(store_identity.initialise(runtime().store))

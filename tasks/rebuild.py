@@ -1,0 +1,142 @@
+"""Fill MLflow again from manifests, run records, evaluations and the ledger (CONTRACTS 14)."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from datasets_pipeline.card import card_html as corpus_card
+from evaluation.report import card_html as evaluation_card
+from ingot import ledger, manifest, model_versions, tracking_rebuild
+from ingot.errors import IngotError
+from ingot.model_versions import ModelVersion
+from ingot.tracking_records import RunRecord, VersionRecord
+from tasks.curation import corpus_input, corpus_tags
+from tasks.runtime import Runtime, runtime
+from tasks.training import run_folder, version_record
+
+METRICS_FILE = "metrics.jsonl"
+
+
+def rebuild_views() -> dict[str, int]:
+    """Restore runs, curves, inputs, cards, versions and aliases; safe to repeat."""
+    here = runtime()
+    runs, versions = tracking_rebuild.restore(
+        here.tracking_uri,
+        [*corpus_runs(here), *training_runs(here), *evaluation_runs(here)],
+        model_version_records(here),
+    )
+    return {"runs": runs, "versions": versions}
+
+
+def corpus_runs(here: Runtime) -> Iterator[RunRecord]:
+    """One run for each published corpus version."""
+    for corpus in manifest.corpora(here.store):
+        for number in manifest.versions_of(here.store, corpus):
+            found = manifest.read(here.store, corpus, number)
+            ref = manifest.ref_of(found, number)
+            time = milliseconds(found.provenance.get("time"))
+            yield RunRecord(
+                run_key=ref.identity_digest,
+                name=ref.name,
+                experiment="corpora",
+                tags=corpus_tags(ref),
+                datasets=(corpus_input(ref, "published"),),
+                artifacts={"card.html": corpus_card(found, ref)},
+                status="FINISHED",
+                start_time_ms=time,
+                end_time_ms=time,
+            )
+
+
+def training_runs(here: Runtime) -> Iterator[RunRecord]:
+    """One run for each training run that was ever started; FINISHED when its model was registered."""
+    registered = {v.checkpoint_fingerprint: v for v in all_versions(here)}
+    for key in here.store.list("runs/"):
+        record = RunRecord.model_validate(here.store.read_record(key))
+        version = registered.get(record.run_key)
+        yield record.model_copy(
+            update={
+                "metrics_path": metrics_path(here, record.run_key, version),
+                "status": "FINISHED" if version else "FAILED",
+                "end_time_ms": milliseconds(version.registered.time) if version else None,
+            }
+        )
+
+
+def metrics_path(here: Runtime, run_key: str, version: ModelVersion | None) -> Path | None:
+    """The run's metric lines: those stored with its last checkpoint, else what this machine still has."""
+    if version is not None and here.store.exists(f"{version.checkpoint_key}/{METRICS_FILE}"):
+        return here.store.local_path(f"{version.checkpoint_key}/{METRICS_FILE}")
+    local = run_folder(here, run_key) / METRICS_FILE
+    return local if local.is_file() else None
+
+
+def evaluation_runs(here: Runtime) -> Iterator[RunRecord]:
+    """One run for each evaluation that a gate used."""
+    from evaluation.gate import Verdict
+
+    by_subject = {version.subject: version for version in all_versions(here)}
+    for entry in ledger.read(here.store):
+        if entry.verb != "gated":
+            continue
+        version = by_subject[entry.subject]
+        result = here.store.read_record(f"evaluations/{entry.evidence['evaluation']}.json")
+        stored = here.store.read_record(f"evaluations/{entry.evidence['verdict']}.json")
+        verdict = Verdict.model_validate({name: stored[name] for name in Verdict.model_fields if name in stored})
+        corpus, number = manifest.find(here.store, version.details["corpus"])
+        ref = manifest.ref_of(manifest.read(here.store, corpus, number), number)
+        time = milliseconds(entry.time)
+        yield RunRecord(
+            run_key=entry.evidence["evaluation"],
+            name=f"{version.name}/{version.version} {result['suite']} on {ref.name}",
+            experiment="evaluation",
+            params={"model": version.name, "version": version.version, "suite": result["suite"], "corpus": ref.name},
+            tags={
+                "ingot.kind": "evaluation",
+                "ingot.model": version.name,
+                "ingot.verdict": verdict.verdict,
+                "ingot.checkpoint": version.evidence["checkpoint"],
+            },
+            datasets=(corpus_input(ref, "eval"),),
+            artifacts={
+                "card.html": evaluation_card(result, verdict, title=f"Evaluation of {version.name}/{version.version}")
+            },
+            status="FINISHED",
+            start_time_ms=time,
+            end_time_ms=time,
+        )
+
+
+def model_version_records(here: Runtime) -> Iterator[VersionRecord]:
+    """Every registered version with its aliases and its newest verdict."""
+    entries = ledger.read(here.store)
+    for name in model_versions.names(entries):
+        versions = model_versions.versions_of(here.store, name, entries)
+        champion = model_versions.champion_version(entries, name)
+        for version in versions:
+            aliases = ("candidate",) if version is versions[-1] else ()
+            aliases += ("champion",) if version.version == champion else ()
+            record = version_record(version, aliases)
+            gated = [e for e in entries if e.verb == "gated" and e.subject == version.subject]
+            if gated:
+                details = gated[-1].details
+                bits = f"{details['bits_per_byte']:.4f}"
+                tags = {"ingot.verdict": details["verdict"], "ingot.bits_per_byte": bits}
+                record = record.model_copy(update={"tags": {**record.tags, **tags}})
+            yield record
+
+
+def all_versions(here: Runtime) -> list[ModelVersion]:
+    """Registered versions of all models."""
+    entries = ledger.read(here.store)
+    return [v for name in model_versions.names(entries) for v in model_versions.versions_of(here.store, name, entries)]
+
+
+def milliseconds(time: str | None) -> int | None:
+    """An ISO 8601 time as epoch milliseconds."""
+    if not time:
+        return None
+    try:
+        return round(datetime.fromisoformat(time).timestamp() * 1000)
+    except ValueError as error:
+        raise IngotError(f"time {time!r} of a record is not ISO 8601; the store is damaged") from error

@@ -1,0 +1,123 @@
+"""What every task of a run shares: settings, store, worker pool, actor, and where progress is shown."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from datasets_pipeline.parallel import Pool, open_pool
+from ingot.ledger import Actor
+from ingot.settings import Settings
+from ingot.storage import Store
+from tasks.policies import PROGRESS_SECONDS
+
+ProgressListener = Callable[[str, int, int], None]
+"""Called with (what, done, total); the command line draws bars with it."""
+
+_pool: ContextVar[Pool | None] = ContextVar("ingot_pool", default=None)
+_listeners: list[ProgressListener] = []
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Places of this installation and who is at work."""
+
+    settings: Settings
+    store: Store
+    actor: Actor
+
+    @property
+    def tracking_uri(self) -> str:
+        """The MLflow server that shows this run."""
+        return self.settings.environ.get("INGOT_MLFLOW_URI") or os.environ["MLFLOW_TRACKING_URI"]
+
+
+def runtime() -> Runtime:
+    """The runtime of the current process, as its environment says."""
+    settings, store = _places()
+    return Runtime(settings, store, current_actor())
+
+
+@lru_cache(maxsize=1)
+def _places() -> tuple[Settings, Store]:
+    settings = Settings.from_environment()
+    return settings, Store(settings.store, scratch_root=settings.scratch)
+
+
+def current_actor() -> Actor:
+    """The schedule for a scheduled run, else the person of this process."""
+    from prefect.context import FlowRunContext
+
+    context = FlowRunContext.get()
+    if context is not None and context.flow_run is not None and context.flow_run.auto_scheduled:
+        return Actor("schedule", str(context.flow_run.deployment_id or "unknown"), "declared")
+    return Actor.current()
+
+
+@contextmanager
+def worker_pool() -> Iterator[Pool]:
+    """One pool of workers for all data tasks of a flow; a nested call uses the outer one."""
+    outer = _pool.get()
+    if outer is not None:
+        yield outer
+        return
+    settings = runtime().settings
+    with open_pool(
+        settings.workers,
+        scheduler=settings.scheduler,
+        scratch=settings.scratch,
+        numba_cache=settings.home / "numba",
+    ) as pool:
+        token = _pool.set(pool)
+        try:
+            yield pool
+        finally:
+            _pool.reset(token)
+
+
+def current_pool() -> Pool:
+    """The pool that the flow opened."""
+    pool = _pool.get()
+    assert pool is not None, "a data task runs inside `with worker_pool()`"
+    return pool
+
+
+def listen(listener: ProgressListener) -> None:
+    """Show progress here too, for the lifetime of the process."""
+    _listeners.append(listener)
+
+
+def progress(key: str) -> ProgressListener:
+    """A callback that updates one progress artifact of this task run, at most every two seconds."""
+    from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+    started = time.monotonic()
+    last = 0.0
+    artifact = None
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal last, artifact
+        for listener in _listeners:
+            listener(what, done, total)
+        now = time.monotonic()
+        if now - last < PROGRESS_SECONDS and done < total:
+            return
+        last = now
+        percent = 100.0 * done / total if total else 100.0
+        rate = done / max(now - started, 1e-6)
+        description = f"{what}: {done:,} of {total:,}, {rate:,.1f} a second"
+        if artifact is None:
+            artifact = create_progress_artifact(percent, key=key, description=description)
+        else:
+            update_progress_artifact(artifact, percent, description=description)
+
+    return report
+
+
+def now() -> datetime:
+    """The time, for provenance."""
+    return datetime.now(UTC)

@@ -1,0 +1,194 @@
+"""Tokens, training stages and model registration as Prefect tasks."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from datasets_pipeline import tokens as token_files
+from ingot import manifest, model_versions, registry, tracking, tracking_versions
+from ingot.config import NamedConfig, Recipe, recipe_digest, resolved
+from ingot.digests import fingerprint
+from ingot.lineage_picture import lineage_html, lineage_mermaid
+from ingot.refs import CheckpointRef, CorpusRef, TokensRef
+from ingot.revision import code_revision
+from ingot.tracking_records import RunRecord, VersionRecord
+from tasks import policies
+from tasks.curation import corpus_input, flow_run_id
+from tasks.runtime import Runtime, current_pool, progress, runtime
+from training.job import StageOutput
+
+MAX_PARAMS = 20
+
+
+@task(name="tokenize", cache_policy=NO_CACHE, **policies.DATA)
+def tokenize(recipe: Recipe, corpus: CorpusRef) -> TokensRef:
+    """Train the tokenizer of a corpus version and write its token files."""
+    store = runtime().store
+    found = manifest.read(store, corpus.corpus, corpus.version)
+    tokenizer = token_files.train_tokenizer(store, found, recipe.tokenizer)
+    return token_files.tokenize(store, corpus.name, found, tokenizer, current_pool(), on_progress=progress("tokenize"))
+
+
+def stage_fingerprint(entry: NamedConfig, recipe: Recipe, tokens: TokensRef, start: CheckpointRef | None) -> str:
+    """Identity of a training run: a second start with the same inputs finds it."""
+    module = registry.load("stage", entry.name)
+    return fingerprint(
+        f"train.{entry.name}",
+        str(module.VERSION),
+        values={"seed": recipe.seed, **module.identity_values(entry.config)},
+        inputs={
+            "corpus": tokens.corpus_root_digest,
+            "tokenizer": tokens.tokenizer_digest,
+            "start": start.manifest_sha256 if start else "",
+        },
+        versions={},
+    )
+
+
+@task(name="train", cache_policy=NO_CACHE, **policies.TRAINING)
+def train_stage(
+    entry: NamedConfig, recipe: Recipe, corpus: CorpusRef, tokens: TokensRef, start: CheckpointRef | None
+) -> CheckpointRef:
+    """Run one training stage in a process group of its own; resume what an earlier start left."""
+    here = runtime()
+    digest = stage_fingerprint(entry, recipe, tokens, start)
+    record = run_record(here, entry, recipe, corpus, tokens, digest)
+    here.store.put_if_absent(f"runs/{digest}.json", record.model_dump(mode="json"))
+    report = progress(f"train-{entry.name}".replace("_", "-"))
+    with tracking.open_run(
+        here.tracking_uri,
+        experiment=record.experiment,
+        run_key=digest,
+        name=record.name,
+        params=record.params,
+        tags={**record.tags, "prefect.flow_run_id": flow_run_id()},
+        datasets=record.datasets,
+    ) as run:
+        run.log_json("recipe.json", resolved(recipe))
+
+        def follow(lines: Sequence[dict[str, Any]]) -> None:
+            run.log_metric_lines(lines)
+            last = next((line for line in reversed(lines) if "tokens" in line), None)
+            if last is not None:
+                report(entry.name, int(last["tokens"]), int(entry.config.tokens))
+
+        output = StageOutput(
+            store_root=here.store.root,
+            fingerprint=digest,
+            run_dir=run_folder(here, digest),
+            recipe_digest=recipe_digest(recipe),
+            num_ranks=here.settings.ranks,
+            threads=here.settings.train_threads,
+            scratch_root=here.settings.scratch,
+            on_progress=follow,
+        )
+        checkpoint: CheckpointRef = registry.load("stage", entry.name).run(entry.config, start, tokens, output)
+        run.log_html("lineage.html", lineage_html(corpus, tokens, checkpoint, recipe.model_name))
+    return checkpoint
+
+
+def run_folder(here: Runtime, digest: str) -> Path:
+    """Where a training run keeps its metrics, heartbeat and logs on this machine."""
+    return here.settings.home / "runs" / digest
+
+
+def run_record(
+    here: Runtime, entry: NamedConfig, recipe: Recipe, corpus: CorpusRef, tokens: TokensRef, digest: str
+) -> RunRecord:
+    """What MLflow shows of a training run; kept in the store so that MLflow can be filled again."""
+    values = resolved(entry.config)
+    params: dict[str, Any] = {
+        "stage": entry.name,
+        "corpus": corpus.name,
+        "vocab_size": tokens.vocab_size,
+        "seed": recipe.seed,
+    }
+    for name, value in values.items():
+        if isinstance(value, dict):
+            params |= {f"{name}.{key}": item for key, item in value.items()}
+        elif isinstance(value, str | int | float | bool):
+            params[name] = value
+    code = code_revision()
+    return RunRecord(
+        run_key=digest,
+        name=f"{recipe.model_name} {entry.name} on {corpus.name}",
+        experiment="training",
+        params=dict(list(params.items())[:MAX_PARAMS]),
+        tags={
+            "ingot.kind": "training",
+            "ingot.corpus": corpus.name,
+            "ingot.root_digest": corpus.root_digest,
+            "ingot.recipe_digest": recipe_digest(recipe),
+            "ingot.code": code["commit"] or code["version"],
+            "ingot.model": recipe.model_name,
+        },
+        datasets=(corpus_input(corpus, entry.name),),
+    )
+
+
+@task(name="register", cache_policy=NO_CACHE, **policies.DATA)
+def register(
+    recipe: Recipe, corpus: CorpusRef, tokens: TokensRef, checkpoint: CheckpointRef
+) -> model_versions.ModelVersion:
+    """Give the checkpoint the next version number, in the ledger and then in MLflow."""
+    here = runtime()
+    version = model_versions.register(
+        here.store,
+        recipe.model_name,
+        checkpoint_fingerprint=checkpoint.fingerprint,
+        checkpoint_key=checkpoint.key,
+        checkpoint_digest=checkpoint.manifest_sha256,
+        evidence={
+            "corpus_identity": corpus.identity_digest,
+            "corpus_root_digest": corpus.root_digest,
+            "tokenizer": tokens.tokenizer_digest,
+            "recipe": recipe_digest(recipe),
+        },
+        details={
+            "corpus": corpus.name,
+            "run": checkpoint.fingerprint,
+            "recipe_digest": recipe_digest(recipe),
+            "recipe": public_recipe(recipe),
+            "code": code_revision(),
+            "num_tokens": tokens.num_tokens,
+            "tokens_seen": checkpoint.tokens_seen,
+            "num_parameters": checkpoint.num_parameters,
+        },
+        actor=here.actor,
+    )
+    tracking_versions.register_model_version(here.tracking_uri, version_record(version, ("candidate",)))
+    create_markdown_artifact(
+        lineage_mermaid(corpus, tokens, checkpoint, version), key="lineage", description=version.subject
+    )
+    return version
+
+
+def public_recipe(recipe: Recipe) -> dict[str, Any]:
+    """The resolved recipe without places."""
+    values: dict[str, Any] = json.loads(json.dumps(resolved(recipe)))
+    for source in values["sources"]:
+        source.pop("uri", None)
+    return values
+
+
+def version_record(version: model_versions.ModelVersion, aliases: tuple[str, ...]) -> VersionRecord:
+    """A model version as MLflow shows it."""
+    return VersionRecord(
+        name=version.name,
+        version=version.version,
+        source=f"ingot://{version.checkpoint_key}",
+        run_key=version.checkpoint_fingerprint,
+        tags={
+            "ingot.checkpoint": version.evidence["checkpoint"],
+            "ingot.corpus": version.details["corpus"],
+            "ingot.corpus_root_digest": version.evidence["corpus_root_digest"],
+            "ingot.recipe_digest": version.details["recipe_digest"],
+            "ingot.ledger": str(version.registered.sequence),
+        },
+        aliases=aliases,
+    )

@@ -1,0 +1,308 @@
+"""The stack is started, seen, damaged, started again and stopped, with the real servers."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psutil
+import pytest
+
+from deployments import local_stack, ports, prefect_api, processes, register, services
+from deployments.local_stack import StackState
+from ingot.errors import RecipeError, ServiceError
+from ingot.settings import Settings
+from tests.stack.conftest import make_settings
+
+pytestmark = pytest.mark.stack
+TINY = Path(__file__).with_name("tiny_deployments.yaml")
+# Registering happens as the command line does it: in a process that knows the server before it imports Prefect.
+REGISTER = """
+import json, os, sys
+from pathlib import Path
+from deployments import register
+from ingot.settings import Settings
+variables = {**register.schedule_variables(Settings.from_environment()), "NOTE": sys.argv[2]}
+found = register.register(register.read_deployments(variables, Path(sys.argv[1])), os.environ["PREFECT_API_URL"])
+print(json.dumps([r.model_dump() for r in found]))
+"""
+
+
+def register_tiny(environment: dict[str, str], note: Path) -> dict[str, dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, "-c", REGISTER, str(TINY), str(note)],
+        env={**environment, "PYTHONPATH": str(services.root_folder())},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return {entry["full_name"]: entry for entry in json.loads(done.stdout.splitlines()[-1])}
+
+
+def wait_for_state(api_url: str, flow_run_id: str, *wanted: str, seconds: float = 60.0) -> str:
+    end = time.monotonic() + seconds
+    while True:
+        run = json.loads(prefect_api.get(f"{api_url}/flow_runs/{flow_run_id}"))
+        if run["state_type"] in wanted:
+            return str(run["state_type"])
+        assert time.monotonic() < end, f"run is {run['state_name']}: {run['state'].get('message')}"
+        time.sleep(0.2)
+
+
+def start_run(api_url: str, deployment_id: str, **parameters: object) -> str:
+    run = prefect_api.post(api_url, f"/deployments/{deployment_id}/create_flow_run", {"parameters": parameters})
+    return str(run["id"])
+
+
+def kill_hard(identity: processes.ProcessIdentity | None) -> None:
+    assert identity is not None
+    os.kill(identity.pid, signal.SIGKILL)
+    assert processes.wait_until_gone(identity, 10.0)
+
+
+@pytest.fixture(scope="module")
+def note(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("notes") / "note.txt"
+
+
+@pytest.fixture(scope="module")
+def registered(first_start: StackState, settings: Settings, note: Path) -> dict[str, dict[str, Any]]:
+    return register_tiny({**settings.environ, **local_stack.environment(first_start)}, note)
+
+
+def test_up_starts_three_services_that_answer(first_start: StackState, settings: Settings) -> None:
+    stack = first_start
+    assert stack.running and not stack.already_running
+    assert [s.name for s in stack.services] == ["prefect", "mlflow", "worker"]
+    assert stack.troubles == ()
+    assert b"true" in prefect_api.get(f"{stack.prefect_api_url}/health")
+    assert prefect_api.get(f"{stack.mlflow_url}/health") == b"OK"
+    used = processes.memory_bytes(local_stack.stack_processes(settings))
+    print(f"\nstack up in {stack.seconds} s, {used >> 20} MiB PSS")
+    assert used < 1_200 << 20
+
+
+def test_a_second_up_returns_at_once_and_says_so(stack: StackState, settings: Settings) -> None:
+    begun = time.monotonic()
+    again = local_stack.up(settings)
+    assert time.monotonic() - begun < 2.0
+    assert again.already_running
+    assert [s.identity for s in again.services] == [s.identity for s in stack.services]
+
+
+def test_two_ups_at_once_start_one_stack(stack: StackState, settings: Settings) -> None:
+    code = (
+        "from deployments import local_stack; from ingot.settings import Settings;"
+        "s = local_stack.up(Settings.from_environment()); print([x.identity.pid for x in s.services])"
+    )
+    root = str(services.root_folder())
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], env=dict(settings.environ), cwd=root, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    answers = {child.communicate(timeout=60)[0] for child in both}
+    assert len(answers) == 1
+    assert len(processes.find_processes(settings.home, "prefect")) == 1
+
+
+def test_every_socket_is_on_loopback(stack: StackState, settings: Settings) -> None:
+    sockets = ports.listening_sockets(local_stack.stack_processes(settings))
+    assert {address for address, _ in sockets} == {"127.0.0.1"}
+    listening = {port for _, port in sockets}
+    assert {stack.service("prefect").port, stack.service("mlflow").port} <= listening
+
+
+def test_mlflow_is_one_server_process_that_refuses_other_host_names(stack: StackState, settings: Settings) -> None:
+    commands = [" ".join(p.cmdline()) for p in processes.find_processes(settings.home, "mlflow")]
+    assert len([c for c in commands if "uvicorn" in c]) == 1
+    assert not [c for c in commands if "huey" in c]
+    import urllib.error
+    import urllib.request
+
+    for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
+        request = urllib.request.Request(
+            f"{stack.mlflow_url}/api/2.0/mlflow/experiments/create", b'{"name": "x"}', headers, method="POST"
+        )
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=5)
+        assert refused.value.code == 403
+
+
+def test_state_and_logs_are_for_their_owner_only(stack: StackState, settings: Settings) -> None:
+    for path in (settings.home / "run").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    for folder in ("run", "logs", "prefect", "mlflow"):
+        assert stat.S_IMODE((settings.home / folder).stat().st_mode) == 0o700, folder
+    for database in (settings.home / "prefect" / "prefect.db", settings.home / "mlflow" / "mlflow.db"):
+        assert stat.S_IMODE(database.stat().st_mode) == 0o600, database
+
+
+def test_the_user_interface_is_told_its_own_address(stack: StackState) -> None:
+    told = json.loads(prefect_api.get(f"{stack.prefect_ui_url}/ui-settings"))
+    assert told["api_url"] == stack.prefect_api_url
+
+
+def test_a_registered_nightly_has_a_run_scheduled_for_the_next_two_o_clock(
+    stack: StackState, registered: dict[str, dict[str, Any]]
+) -> None:
+    nightly = registered["write-note/nightly"]
+    assert stack.prefect_api_url is not None
+    moment = register.ensure_scheduled(stack.prefect_api_url, nightly["id"], "Europe/Berlin")
+    local = moment.astimezone(ZoneInfo("Europe/Berlin"))
+    assert (local.hour, local.minute) in {(2, 0), (3, 0)}  # 3:00 on the day the clock skips the hour
+    assert timedelta(0) < moment - datetime.now(UTC) <= timedelta(hours=26)
+
+
+def test_registering_again_changes_nothing(
+    stack: StackState, registered: dict[str, dict[str, Any]], client_environment: dict[str, str], note: Path
+) -> None:
+    again = register_tiny(client_environment, note)
+    assert [entry["changed"] for entry in again.values()] == [False, False]
+    assert [e["id"] for e in again.values()] == [e["id"] for e in registered.values()]
+    deployment = json.loads(prefect_api.get(f"{stack.prefect_api_url}/deployments/{again['write-note/nightly']['id']}"))
+    assert len(deployment["schedules"]) == 1
+    assert deployment["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+    assert deployment["pull_steps"] == []
+
+
+def test_a_triggered_run_completes_on_the_worker(
+    stack: StackState, registered: dict[str, dict[str, Any]], note: Path
+) -> None:
+    assert stack.prefect_api_url is not None
+    begun = time.monotonic()
+    run = start_run(stack.prefect_api_url, registered["write-note/nightly"]["id"], overrides={"a": "1"})
+    assert wait_for_state(stack.prefect_api_url, run, "COMPLETED", "FAILED", "CRASHED") == "COMPLETED"
+    assert note.read_text() == "note [('a', '1')]\n"
+    print(f"\ntriggered run done after {time.monotonic() - begun:.1f} s")
+
+
+def test_a_wrong_parameter_is_refused_by_the_server(stack: StackState, registered: dict[str, dict[str, Any]]) -> None:
+    assert stack.prefect_api_url is not None
+    with pytest.raises(ServiceError, match="409|422"):
+        start_run(stack.prefect_api_url, registered["write-note/nightly"]["id"], path=3, colour="blue")
+
+
+def test_after_a_kill_of_server_and_worker_up_settles_the_dead_run_and_frees_its_slot(
+    stack: StackState, settings: Settings, registered: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    api_url = stack.prefect_api_url
+    assert api_url is not None
+    sleeper = registered["sleep-long/sleeper"]["id"]
+    first = start_run(api_url, sleeper, path=str(tmp_path / "first"))
+    wait_for_state(api_url, first, "RUNNING")
+    while not (tmp_path / "first").exists():
+        time.sleep(0.1)
+    for process in processes.find_processes(settings.home, "worker"):
+        process.kill()
+    kill_hard(stack.service("prefect").identity)
+    damaged = local_stack.status(settings)
+    assert not damaged.running
+    assert damaged.service("mlflow").healthy
+
+    again = local_stack.up(settings)
+    assert again.running and not again.already_running
+    assert again.prefect_api_url == api_url  # the port is remembered
+    assert again.service("mlflow").identity == stack.service("mlflow").identity  # what lived was left alone
+    assert wait_for_state(api_url, first, "CRASHED") == "CRASHED"
+    second = start_run(api_url, sleeper, path=str(tmp_path / "second"), seconds=0.0)
+    assert wait_for_state(api_url, second, "COMPLETED", "FAILED", "CRASHED") == "COMPLETED"
+
+
+def test_down_during_a_run_leaves_no_process_and_no_state(
+    stack: StackState, settings: Settings, registered: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    assert stack.prefect_api_url is not None
+    run = start_run(stack.prefect_api_url, registered["sleep-long/sleeper"]["id"], path=str(tmp_path / "third"))
+    wait_for_state(stack.prefect_api_url, run, "RUNNING")
+    before = local_stack.stack_processes(settings)
+    assert len(before) >= 5
+    begun = time.monotonic()
+    assert local_stack.down(settings) >= 5
+    print(f"\ndown during a run took {time.monotonic() - begun:.1f} s")
+    assert not [p for p in before if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert local_stack.stack_processes(settings) == []
+    assert not (settings.home / "run" / "stack.json").exists()
+    assert not local_stack.status(settings).running
+    assert local_stack.down(settings) == 0
+
+
+def test_a_state_from_before_a_reboot_is_not_believed(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path / "home")
+    mine = processes.identify(os.getpid())
+    assert mine is not None
+    stranger = mine.model_copy(update={"start_time": mine.start_time - 1.0})  # the same pid, another process
+    state = StackState(
+        home=str(settings.home),
+        services=(local_stack.ServiceState(name="worker", identity=stranger),),
+    )
+    (settings.home / "run").mkdir(parents=True)
+    (settings.home / "run" / "stack.json").write_text(state.model_dump_json())
+    assert not local_stack.status(settings).service("worker").healthy
+    assert local_stack.down(settings) == 0  # and nobody was signalled: this test still runs
+
+
+def test_a_service_that_ends_early_is_an_error_with_its_log(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path / "home")
+    (settings.home / "prefect").mkdir(parents=True)
+    (settings.home / "prefect" / "profiles.toml").write_text("this is not TOML")
+    with pytest.raises(ServiceError, match=r"prefect ended with status 1; its log is .*prefect\.log(.|\n)*TOML"):
+        local_stack.up(settings)
+    assert local_stack.stack_processes(settings) == []
+    assert local_stack.down(settings) == 0
+
+
+def test_a_taken_port_is_avoided_and_a_free_one_chosen() -> None:
+    import socket
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        assert not ports.is_free(taken)
+        assert ports.choose_port([taken]) != taken
+    assert ports.choose_port([taken]) == taken
+
+
+def test_a_failed_inner_service_is_seen_in_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "prefect.log"
+    log.write_text("all good\n12:00:00 | ERROR   | prefect.server - Service 'Scheduler' exited unexpectedly\n")
+    assert len(services.find_trouble(log)) == 1
+    log.write_text("Check out the dashboard at http://127.0.0.1:4200\n")
+    assert services.find_trouble(log) == ()
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        ("2026-11-21T00:30:00+00:00", "2026-11-21T01:00:00+00:00"),
+        ("2026-11-21T01:00:00+00:00", "2026-11-22T01:00:00+00:00"),
+        ("2026-03-28T12:00:00+00:00", "2026-03-29T01:00:00+00:00"),  # 02:00 does not exist that night
+        ("2026-10-24T12:00:00+00:00", "2026-10-25T00:00:00+00:00"),  # 02:00 comes twice: the first one
+    ],
+)
+def test_the_next_two_o_clock_follows_the_time_zone(now: str, expected: str) -> None:
+    moment = register.next_daily(register.NIGHTLY, "Europe/Berlin", datetime.fromisoformat(now))
+    assert moment == datetime.fromisoformat(expected)
+
+
+def test_an_unset_variable_of_the_deployments_file_is_named() -> None:
+    with pytest.raises(RecipeError, match="NOTE"):
+        register.read_deployments({"INGOT_TIMEZONE": "UTC"}, TINY)
+
+
+def test_the_shipped_deployments_are_readable_and_have_one_nightly_that_enqueues(tmp_path: Path) -> None:
+    variables = register.schedule_variables(make_settings(tmp_path))
+    shipped = {d.name: d for d in register.read_deployments(variables)}
+    assert set(shipped) == {"nightly", "train", "evaluate", "build"}
+    nightly = shipped["nightly"]
+    assert [(s.cron, s.timezone) for s in nightly.schedules] == [("0 2 * * *", "Europe/Berlin")]
+    assert nightly.concurrency_limit is not None
+    assert nightly.concurrency_limit.collision_strategy == "ENQUEUE"

@@ -1,0 +1,171 @@
+"""Pre-training: token shards in, a language model out, from fresh weights or from a checkpoint.
+
+This module is the stage's face (config, plan, `run`) and costs nothing to import; the ranks do the
+work in `training/loops/pretrain.py`. A 1M-parameter model trains at about 10,000 tokens/s on 2 cores.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ingot.errors import IntegrityError, RecipeError
+from ingot.refs import CheckpointRef, TokensRef
+from ingot.storage import Store
+from training.batches import data_digest
+from training.checkpoints import key_of, list_steps, read_manifest, verify_checkpoint
+from training.job import StageOutput
+from training.launch import deliver_metrics, run_group
+from training.models import ModelConfig, non_embedding_parameters, num_parameters
+from training.optimizers import DecayShape, decay_start, default_learning_rate, default_warmup_steps
+
+VERSION = "1"
+STAGE = "pretrain"
+
+
+class Config(BaseModel):
+    """What to train and how. Every value is part of the run's fingerprint but those of `identity_values`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: ModelConfig = Field(description="Shape of the model.")
+    tokens: int = Field(gt=0, description="Tokens to train on, repeats included; rounded up to whole steps.")
+    sequence_length: int = Field(
+        default=256, ge=8, description="Tokens a model sees at once; 256 keeps attention cheap on a CPU."
+    )
+    batch_tokens: int = Field(
+        default=4096,
+        gt=0,
+        description="Tokens of one step, a multiple of sequence_length; 4096 gives a short run enough updates.",
+    )
+    micro_batch_rows: int = Field(
+        default=4, gt=0, description="Windows in one forward pass; 4 of 256 tokens keep the logits in a CPU's cache."
+    )
+    learning_rate: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Peak rate; unset: half of Porian et al. 2024 for the model's size, clipped to [1e-4, 4.1e-3].",
+    )
+    warmup_steps: int | None = Field(
+        default=None, ge=0, description="Steps of linear rise; unset: one token per parameter, at most 10 % of the run."
+    )
+    decay: DecayShape = Field(
+        default="wsd",
+        description="wsd: constant, then a linear fall, so that the run can be continued from before it; or cosine.",
+    )
+    decay_fraction: float = Field(
+        default=0.2, gt=0, le=1, description="Share of the steps over which wsd falls; 10 to 20 % are usual."
+    )
+    weight_decay: float = Field(
+        default=0.1, ge=0, description="AdamW's decay of the blocks' matrices; embeddings and norms have none."
+    )
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's memory of the gradient.")
+    beta2: float = Field(
+        default=0.95, ge=0, lt=1, description="AdamW's memory of its square; 0.95 forgets a start-up within 20 steps."
+    )
+    grad_clip: float | None = Field(
+        default=1.0, gt=0, description="Largest norm of a step's gradient; unset (null): no clipping."
+    )
+    z_loss: float | None = Field(
+        default=None,
+        gt=0,
+        description="Weight of the squared log-normaliser; 1e-5 steadies large runs, small ones do not need it.",
+    )
+    seed: int = Field(default=0, ge=0, description="Of the fresh weights and the order of windows.")
+    checkpoint_every_steps: int = Field(
+        default=50, gt=0, description="Steps between checkpoints: what a kill can cost. Does not change the weights."
+    )
+    log_every_steps: int = Field(
+        default=10, gt=0, description="Steps between lines of metrics.jsonl. Does not change the weights."
+    )
+
+    @model_validator(mode="after")
+    def _steps_are_whole(self) -> "Config":
+        if self.batch_tokens % self.sequence_length:
+            near = max(1, round(self.batch_tokens / self.sequence_length)) * self.sequence_length
+            raise ValueError(
+                f"batch_tokens {self.batch_tokens} is not a multiple of sequence_length {self.sequence_length}; "
+                f"{near} is the nearest"
+            )
+        return self
+
+
+def identity_values(config: Config) -> dict[str, Any]:
+    """The values the final weights depend on, for the stage's fingerprint."""
+    return config.model_dump(mode="json", exclude={"checkpoint_every_steps", "log_every_steps"})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the config comes to for a vocabulary: every default resolved."""
+
+    total_steps: int
+    rows_per_step: int
+    learning_rate: float
+    warmup_steps: int
+    num_parameters: int
+    num_non_embedding_parameters: int
+    milestone_step: int | None
+    """Steps done when wsd begins to fall: that checkpoint is kept, because a longer run starts there."""
+
+    def is_milestone(self, step: int) -> str | None:
+        """Why the checkpoint after `step` steps is kept for good; None when it is not."""
+        if step == self.total_steps:
+            return "final"
+        return "before_decay" if step == self.milestone_step else None
+
+
+def plan(config: Config, vocab_size: int) -> Plan:
+    """Resolve the defaults that depend on the model's size."""
+    total_steps = -(-config.tokens // config.batch_tokens)
+    parameters = num_parameters(config.model, vocab_size)
+    blocks = non_embedding_parameters(config.model)
+    warmup = config.warmup_steps
+    if warmup is None:
+        warmup = default_warmup_steps(parameters, config.batch_tokens, total_steps)
+    start = decay_start(total_steps, config.decay_fraction) if config.decay == "wsd" else 0
+    if warmup >= total_steps > 1:
+        raise RecipeError(
+            f"train.warmup_steps {warmup} leaves nothing of {total_steps} steps; lower it or train longer"
+        )
+    return Plan(
+        total_steps=total_steps,
+        rows_per_step=config.batch_tokens // config.sequence_length,
+        learning_rate=config.learning_rate or default_learning_rate(blocks),
+        warmup_steps=warmup,
+        num_parameters=parameters,
+        num_non_embedding_parameters=blocks,
+        milestone_step=start if start > warmup else None,
+    )
+
+
+def run(config: Config, start: CheckpointRef | None, data: TokensRef, output: StageOutput) -> CheckpointRef:
+    """Train to the end, continuing whatever an earlier start of the same fingerprint left.
+
+    A finished run is verified and returned (`reused`) without training. start gives the weights to begin
+    with; None means fresh ones. Raises TrainingInterrupted when stopped (start it again to continue),
+    TrainingError when the group failed, BusyError when the run is in progress elsewhere.
+    """
+    finished = find_finished(config, data, output)
+    if finished is not None:
+        deliver_metrics(output, finished.key)
+        return finished
+    return run_group(STAGE, config.model_dump(mode="json"), start, data, output)
+
+
+def find_finished(config: Config, data: TokensRef, output: StageOutput) -> CheckpointRef | None:
+    """The verified final checkpoint of this fingerprint; None when it is not there or is damaged."""
+    store = Store(output.store_root, scratch_root=output.scratch_root)
+    total_steps = plan(config, data.vocab_size).total_steps
+    if total_steps not in list_steps(store, output.fingerprint):
+        return None
+    key = key_of(output.fingerprint, total_steps)
+    try:
+        if read_manifest(store, key).data_digest != data_digest(data):
+            return None
+        _, ref = verify_checkpoint(store, key)
+    except IntegrityError:
+        # The ranks report it, move it aside and make it again from the checkpoint before.
+        return None
+    return ref.model_copy(update={"reused": True})
