@@ -27,7 +27,7 @@ def waterfall_rows(manifest: Manifest) -> list[dict[str, Any]]:
 def card_html(manifest: Manifest, corpus: CorpusRef) -> str:
     """The card as one self-contained page."""
     identity = manifest.identity
-    facts = [
+    facts: list[list[object]] = [
         ["version", corpus.name],
         ["documents kept", identity.accounting["kept"]],
         ["documents held out", identity.accounting["heldout"]],

@@ -83,13 +83,14 @@ def combine(
 ) -> Outcome:
     num = len(documents)
     ids = documents["doc_id"].to_pylist()
-    outcome = Outcome(*([None] * num for _ in range(6)))
+    none: list[None] = [None] * num
+    outcome = Outcome(list(none), list(none), list(none), list(none), list(none), list(none))
     for row, (rule, reason) in own.items():
         if rule == ANALYSIS_RULE:
             outcome.rule[row], outcome.reason[row] = rule, reason
     for judgement in judgements:
         reasons = judgement.verdicts.reason
-        for row in np.flatnonzero(pc.is_valid(reasons).to_numpy(zero_copy_only=False)):
+        for row in np.flatnonzero(pc.is_valid(reasons).to_numpy(zero_copy_only=False)).tolist():
             if outcome.rule[row] is None:
                 outcome.rule[row] = judgement.rule.id
                 outcome.reason[row] = reasons[row].as_py()

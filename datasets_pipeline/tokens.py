@@ -76,9 +76,15 @@ def train_tokenizer(store: Store, manifest: Manifest, config: TokenizerConfig) -
         "clean_up_tokenization_spaces": False,
     }
     store.put_bytes(f"{key}/tokenizer.json", body, overwrite=True)
-    store.put_bytes(f"{key}/tokenizer_config.json", canonical_json(settings), overwrite=True)
+    config_body = canonical_json(settings)
+    store.put_bytes(f"{key}/tokenizer_config.json", config_body, overwrite=True)
     crashpoint("tokenizer.manifest.before", key)
-    record = {"digest": digest, "vocab_size": tokenizer.get_vocab_size(), "corpus": manifest.identity.root_digest}
+    record = {
+        "digest": digest,
+        "config_digest": sha256_hex(config_body),
+        "vocab_size": tokenizer.get_vocab_size(),
+        "corpus": manifest.identity.root_digest,
+    }
     store.put_if_absent(f"{key}/manifest.json", record)
     crashpoint("tokenizer.manifest.after", key)
     return TokenizerRef(key, digest, tokenizer.get_vocab_size(), reused=False)

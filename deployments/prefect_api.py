@@ -5,6 +5,7 @@ and would not know the way back.
 """
 
 import json
+import time
 import urllib.error
 import urllib.request
 from datetime import datetime
@@ -15,6 +16,9 @@ from ingot.errors import ServiceError
 WORK_POOL = "ingot"
 WORKER = "ingot-local"
 _UNFINISHED = ["RUNNING", "PENDING", "CANCELLING"]
+# The server's answer while its SQLite file is locked, seen on busy machines; Prefect's own client tries again too.
+_TRY_AGAIN = (429, 503)
+_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -41,17 +45,22 @@ def post(api_url: str, path: str, body: dict[str, Any], *, timeout_seconds: floa
         headers={"Content-Type": "application/json"},
         method="POST",
     )
-    try:
-        with _direct.open(request, timeout=timeout_seconds) as response:
-            content = response.read()
-    except urllib.error.HTTPError as error:
-        words = error.read().decode(errors="replace")[:300]
-        raise ServiceError(f"Prefect refused {path} with status {error.code}: {words}") from error
-    except (OSError, ValueError) as error:
-        raise ServiceError(
-            f"Prefect at {api_url} does not answer {path} ({error}); see `ingot status` and logs/prefect.log"
-        ) from error
-    return json.loads(content) if content else None
+    for pause in (*_PAUSES_SECONDS, None):
+        try:
+            with _direct.open(request, timeout=timeout_seconds) as response:
+                content = response.read()
+            return json.loads(content) if content else None
+        except urllib.error.HTTPError as error:
+            words = error.read().decode(errors="replace")[:300]
+            if error.code in _TRY_AGAIN and pause is not None:
+                time.sleep(pause)
+                continue
+            raise ServiceError(f"Prefect refused {path} with status {error.code}: {words}") from error
+        except (OSError, ValueError) as error:
+            raise ServiceError(
+                f"Prefect at {api_url} does not answer {path} ({error}); see `ingot status` and logs/prefect.log"
+            ) from error
+    raise AssertionError("the last try returns or raises")
 
 
 def worker_heartbeat(api_url: str) -> datetime | None:

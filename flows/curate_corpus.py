@@ -22,5 +22,5 @@ def curate_corpus(recipe: str, overrides: dict[str, str] | None = None) -> Corpu
         analyse(what, snapshots)
         decisions = decide(what, snapshots)
         corpus = publish(what, snapshots, decisions)
-    show_corpus(corpus, snapshots)
+    show_corpus(corpus, snapshots, return_state=True)  # a view that fails is seen, and stops nothing
     return corpus

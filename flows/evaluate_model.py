@@ -24,5 +24,5 @@ def evaluate_model(recipe: str, model: str | None = None, overrides: dict[str, s
     corpus = find_corpus(version.details["corpus"])
     evaluations = [evaluate(what, corpus, version, suite) for suite in what.evaluate.suites]
     verdict = judge_candidate(what, corpus, version, evaluations[0])
-    show_evaluation(corpus, version, evaluations[0], verdict)
+    show_evaluation(corpus, version, evaluations[0], verdict, return_state=True)  # a view stops nothing
     return verdict

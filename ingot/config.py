@@ -4,7 +4,10 @@ An unknown or wrong key is refused with its path, the value and the nearest know
 typed by their schema before they are hashed, so `1` and `1.0` of a float field are one value.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -27,9 +30,9 @@ class _Section(BaseModel):
 class Scope(_Section):
     """Where a rule applies; a document outside it is not judged by the rule."""
 
-    source: list[str] | str | None = Field(None, description="Source names.")
-    language: list[str] | str | None = Field(None, description="ISO 639-1 codes.")
-    media: list[str] | str | None = Field(None, description="Media types, e.g. text/markdown.")
+    source: list[str] | str | None = Field(default=None, description="Source names.")
+    language: list[str] | str | None = Field(default=None, description="ISO 639-1 codes.")
+    media: list[str] | str | None = Field(default=None, description="Media types, e.g. text/markdown.")
 
 
 class RuleEntry(BaseModel):
@@ -46,16 +49,18 @@ class RuleEntry(BaseModel):
 class HeldOut(_Section):
     """The share of documents that no model trains on, for evaluation."""
 
-    share: float = Field(0.02, ge=0.0, le=0.5, description="Share of eligible documents drawn.")
+    share: float = Field(default=0.02, ge=0.0, le=0.5, description="Share of eligible documents drawn.")
 
 
 class NearDedup(_Section):
     """Near-duplicate policy."""
 
-    threshold: float = Field(0.8, ge=0.5, le=1.0, description="Jaccard of word 5-grams from which two are one.")
-    keep_translations: bool = Field(True, description="Same family in another language is never a duplicate.")
-    newest_version_only: bool = Field(False, description="Of a versioned page, keep only the newest version.")
-    prefer_newest: bool = Field(False, description="Prefer the newest stated date when choosing the one to keep.")
+    threshold: float = Field(default=0.8, ge=0.5, le=1.0, description="Jaccard of word 5-grams from which two are one.")
+    keep_translations: bool = Field(default=True, description="Same family in another language is never a duplicate.")
+    newest_version_only: bool = Field(default=False, description="Of a versioned page, keep only the newest version.")
+    prefer_newest: bool = Field(
+        default=False, description="Prefer the newest stated date when choosing the one to keep."
+    )
 
 
 class Dedup(_Section):
@@ -67,23 +72,23 @@ class Dedup(_Section):
 class ShardLayout(_Section):
     """How a corpus version is cut into shards."""
 
-    max_shard_bytes: int = Field(64 << 20, ge=1024, description="Bytes of text after which a shard is cut.")
-    cut_bits: int = Field(12, ge=0, le=32, description="A shard ends after one document in 2^cut_bits.")
+    max_shard_bytes: int = Field(default=64 << 20, ge=1024, description="Bytes of text after which a shard is cut.")
+    cut_bits: int = Field(default=12, ge=0, le=32, description="A shard ends after one document in 2^cut_bits.")
 
 
 class TokenizerConfig(_Section):
     """The byte-level BPE tokenizer trained on the corpus version's training split."""
 
-    vocab_size: int = Field(4096, ge=258, le=1 << 20, description="Entries, special tokens included.")
-    max_training_bytes: int = Field(64 << 20, ge=1024, description="Bytes of text the merges are learnt from.")
+    vocab_size: int = Field(default=4096, ge=258, le=1 << 20, description="Entries, special tokens included.")
+    max_training_bytes: int = Field(default=64 << 20, ge=1024, description="Bytes of text the merges are learnt from.")
 
 
 class GateSection(_Section):
     """What a candidate must show before it may be promoted."""
 
-    min_documents: int = Field(30, ge=2, description="Documents held out for both models, at the least.")
-    margin_bits_per_byte: float = Field(0.01, ge=-8, le=8, description="So much worse is still accepted.")
-    alpha: float = Field(0.05, gt=0.0, lt=0.5, description="1 - level of the two-sided interval.")
+    min_documents: int = Field(default=30, ge=2, description="Documents held out for both models, at the least.")
+    margin_bits_per_byte: float = Field(default=0.01, ge=-8, le=8, description="So much worse is still accepted.")
+    alpha: float = Field(default=0.05, gt=0.0, lt=0.5, description="1 - level of the two-sided interval.")
 
 
 class Evaluate(_Section):
@@ -100,8 +105,8 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
     corpus: str = Field(pattern=_NAME, description="Name of the corpus.")
-    model: str | None = Field(None, pattern=_NAME, description="Name of the model; the corpus's when absent.")
-    seed: int = Field(0, ge=0, description="Where all randomness starts.")
+    model: str | None = Field(default=None, pattern=_NAME, description="Name of the model; the corpus's when absent.")
+    seed: int = Field(default=0, ge=0, description="Where all randomness starts.")
     sources: list[Any] = Field(min_length=1)
     rules: list[Any] = Field(default_factory=list)
     dedup: Dedup = Field(default_factory=Dedup)
@@ -119,17 +124,17 @@ class Recipe(BaseModel):
     @field_validator("sources", mode="before")
     @classmethod
     def _sources(cls, entries: Any) -> list[Any]:
-        return [_named_entry(e, "source", "folder") for e in _entries(entries, "sources")]
+        return [_named_entry(e, "source", "folder", i) for i, e in enumerate(_entries(entries, "sources"))]
 
     @field_validator("rules", mode="before")
     @classmethod
     def _rules(cls, entries: Any) -> list[Any]:
-        return [_rule_entry(e) for e in _entries(entries, "rules")]
+        return [_rule_entry(e, i) for i, e in enumerate(_entries(entries, "rules"))]
 
     @field_validator("train", mode="before")
     @classmethod
     def _train(cls, entries: Any) -> list[Any]:
-        return [_named_entry(e, "stage", "pretrain") for e in _entries(entries, "train")]
+        return [_named_entry(e, "stage", "pretrain", i) for i, e in enumerate(_entries(entries, "train"))]
 
     @model_validator(mode="after")
     def _unique_names(self) -> "Recipe":
@@ -164,28 +169,35 @@ def _entries(value: Any, section: str) -> list[Any]:
     return value
 
 
-def _named_entry(entry: Any, kind: Literal["source", "stage"], example: str) -> NamedConfig:
+def _named_entry(entry: Any, kind: Literal["source", "stage"], example: str, index: int) -> NamedConfig:
     if isinstance(entry, NamedConfig):
         return entry
     if not isinstance(entry, Mapping) or not isinstance(entry.get(kind), str):
-        # The keys only: a value may hold a password.
-        shown = sorted(map(str, entry)) if isinstance(entry, Mapping) else type(entry).__name__
-        raise _Refused(f"an entry has {shown} and no '{kind}'; write '- {kind}: {example}' with its options below")
+        raise _Refused(f"{index}: {_what_it_is(entry)}; write '- {kind}: {example}' with its options below")
     values = {key: value for key, value in entry.items() if key != kind}
     module = registry.load(kind, entry[kind])
-    return NamedConfig(kind=kind, name=entry[kind], config=_validate(module.Config, values, f"{kind} {entry[kind]}"))
+    config = _validate(module.Config, values, f"{index} ({kind} {entry[kind]})")
+    return NamedConfig(kind=kind, name=entry[kind], config=config)
 
 
-def _rule_entry(entry: Any) -> RuleEntry:
+def _what_it_is(entry: Any) -> str:
+    """An entry in words, by its keys only: a value may hold a password."""
+    if isinstance(entry, Mapping):
+        return f"an entry has the keys {', '.join(map(str, entry)) or 'none'}"
+    return f"an entry is a {type(entry).__name__}"
+
+
+def _rule_entry(entry: Any, index: int) -> RuleEntry:
     if isinstance(entry, RuleEntry):
         return entry
     if not isinstance(entry, Mapping) or not isinstance(entry.get("rule"), str):
-        raise _Refused(f"an entry is {entry!r}; write '- rule: language' with its options below")
+        raise _Refused(f"{index}: {_what_it_is(entry)}; write '- rule: language' with its options below")
     values = {key: value for key, value in entry.items() if key not in ("rule", "id", "when")}
     name = entry["rule"]
     module = registry.load("rule", name)
-    when = _validate(Scope, entry["when"], f"rule {name}: when") if entry.get("when") else None
-    config = _validate(module.Config, values, f"rule {name}")
+    place = f"{index} (rule {name})"
+    when = _validate(Scope, entry["when"], f"{place}.when") if entry.get("when") else None
+    config = _validate(module.Config, values, place)
     return RuleEntry(rule=name, id=str(entry.get("id", name)), when=when, config=config)
 
 
@@ -205,13 +217,26 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
         known = _fields_at(model, fault["loc"][:-1])
         near = get_close_matches(key, known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        return f"{path}: unknown key (value {fault['input']!r}); {hint}known: {', '.join(known)}"
+        return f"{path}: unknown key (value {_shown(path, fault['input'])}); {hint}known: {', '.join(known)}"
     if fault["type"] == "missing":
         return f"{path}: required and not given"
     inner = fault.get("ctx", {}).get("error")
     if isinstance(inner, _Refused | RecipeError):
+        if str(inner)[:1].isdecimal():
+            return f"{path}.{inner}"
         return f"{path}: {inner}" if path else str(inner)
-    return f"{path}: {fault['msg']} (value {fault['input']!r})"
+    return f"{path}: {fault['msg']} (value {_shown(path, fault['input'])})"
+
+
+_SECRET_KEY = re.compile(r"passw|secret|credential|token$|api_?key|access_?key", re.IGNORECASE)
+
+
+def _shown(path: str, value: Any) -> str:
+    """A refused value as a message may show it: secrets masked, long ones cut."""
+    if _SECRET_KEY.search(path.rsplit(".", 1)[-1]):
+        return "not shown"
+    text = re.sub(r"(://)[^/@\s]*@", r"\1***@", repr(value))
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
@@ -229,10 +254,24 @@ def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
 
 def parse_recipe(values: Mapping[str, Any]) -> Recipe:
     """Check a recipe given as plain values; raises RecipeError naming the first wrong key."""
+    for path, number in _numbers(values, ""):
+        if not math.isfinite(number):
+            raise RecipeError(f"{path}: {number} is not a number a recipe may hold; give a finite one or leave it out")
     try:
         return Recipe.model_validate(dict(values))
     except ValidationError as error:
         raise RecipeError(_explain(error, Recipe, "")) from None
+
+
+def _numbers(value: Any, path: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, float):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _numbers(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _numbers(item, f"{path}.{index}")
 
 
 def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) -> Recipe:
@@ -251,8 +290,6 @@ def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) ->
 
 
 def _find_recipe(name: str) -> Path:
-    import os
-
     path = Path(name).expanduser()
     if path.is_dir() and (path / "recipe.yaml").is_file():
         return path / "recipe.yaml"
@@ -276,21 +313,27 @@ def _loader() -> type[yaml.SafeLoader]:
         pass
 
     def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-        keys = [loader.construct_object(key) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise RecipeError(f"key {key!r} is written twice at line {node.start_mark.line + 1}; keep one")
+        seen: list[Any] = []
+        for key_node, _ in node.value:
+            key = loader.construct_object(key_node)
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise RecipeError(f"key {key!r} is written twice, again at line {line}; keep one")
+            seen.append(key)
         return loader.construct_mapping(node, deep=True)
 
     Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node))
+    Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: str(node.value))
     return Loader
 
 
 def apply_overrides(values: dict[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
     """Set dotted paths to YAML values; list entries by index or by the name of a source, rule or stage."""
     for path, text in overrides.items():
-        value = yaml.load(text, Loader=_loader()) if isinstance(text, str) else text
+        try:
+            value = yaml.load(text, Loader=_loader()) if isinstance(text, str) else text
+        except yaml.YAMLError:
+            raise RecipeError(f"--set {path}: {_shown(path, text)} is not a YAML value; quote it") from None
         _set(values, path.split("."), value, path)
     return values
 
@@ -310,11 +353,12 @@ def _set(node: Any, parts: list[str], value: Any, path: str) -> None:
             else:
                 node = node.setdefault(part, {})
         else:
-            raise RecipeError(f"--set {path}: {'.'.join(parts[:depth])} is {node!r} and has nothing below it")
+            where = ".".join(parts[:depth])
+            raise RecipeError(f"--set {path}: {where} is {_shown(where, node)} and has nothing below it")
 
 
 def _index(node: list[Any], part: str, path: str) -> int:
-    if part.isdigit() and int(part) < len(node):
+    if part.isdecimal() and int(part) < len(node):
         return int(part)
     labels = [_label(entry) for entry in node]
     if part in labels:

@@ -168,5 +168,5 @@ def check_witness(entries: Sequence[Entry], witness: str) -> None:
             f"the ledger does not hold the head {witness} (it has {len(entries)} records): it was rewritten or cut "
             "after that head was printed"
         )
-    if sequence and int(sequence) != found.sequence:
+    if sequence and sequence != str(found.sequence):
         raise IntegrityError(f"head {witness} is record {found.sequence} here, not {sequence}")

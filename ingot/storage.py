@@ -6,6 +6,7 @@ two writers exactly one wins. A local store writes, fsyncs, links or renames and
 an S3 store (`ingot.storage_s3`) uses single puts, with `If-None-Match: *` for put-if-absent.
 """
 
+import copy
 import errno
 import json
 import os
@@ -202,6 +203,12 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def with_scratch(self, folder: Path) -> "Store":
+        """The same store with another scratch folder, and so without copies of remote objects."""
+        other = copy.copy(self)
+        other._scratch_root = folder
+        return other
+
 
 def _open_store(root: str, scratch_root: str) -> Store:
     return Store(root, scratch_root=Path(scratch_root))
@@ -297,7 +304,9 @@ class _Local:
         except NotADirectoryError:
             return
         except OSError as error:
-            raise StorageError(f"{key} cannot be deleted: {error.strerror}; check the path and its permissions") from error
+            raise StorageError(
+                f"{key} cannot be deleted: {error.strerror}; check the path and its permissions"
+            ) from error
 
     def _new_temporary(self, key: str) -> Path:
         self._make_folder(self._temporary)

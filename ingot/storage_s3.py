@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,27 +37,10 @@ class S3Objects:
             raise RecipeError(f"the store {root!r} names no bucket; write s3://bucket/prefix")
         self._bucket, self._prefix = bucket, prefix.strip("/")
         self._root = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
-        self._pid = 0
-        self._opened: Any = None
 
     @property
     def _fs(self) -> Any:
-        # The event loop of s3fs does not survive a fork: a child opens its own.
-        if self._pid != os.getpid():
-            import s3fs
-
-            options: dict[str, Any] = {
-                "config_kwargs": {
-                    "s3": {"addressing_style": "path"},
-                    "retries": {"mode": "standard", "max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", "10"))},
-                },
-                "use_listings_cache": False,
-                "skip_instance_cache": True,
-            }
-            if self._endpoint:
-                options["endpoint_url"] = self._endpoint
-            self._opened, self._pid = s3fs.S3FileSystem(**options), os.getpid()
-        return self._opened
+        return _filesystem(os.getpid(), self._endpoint, os.environ.get("AWS_ACCESS_KEY_ID"))
 
     def _object(self, key: str) -> str:
         return f"{self._prefix}/{key}" if self._prefix else key
@@ -174,6 +158,24 @@ class S3Objects:
                 f"cannot {action} {key} in {self._root}{place} ({_code(error)}); check that the service answers, then "
                 "run again: finished work is kept"
             ) from error
+
+
+@lru_cache(maxsize=4)
+def _filesystem(pid: int, endpoint: str | None, access_key: str | None) -> Any:
+    """One client a process (opening one costs 0.4 s): the event loop of s3fs does not survive a fork."""
+    import s3fs
+
+    options: dict[str, Any] = {
+        "config_kwargs": {
+            "s3": {"addressing_style": "path"},
+            "retries": {"mode": "standard", "max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", "10"))},
+        },
+        "use_listings_cache": False,
+        "skip_instance_cache": True,
+    }
+    if endpoint:
+        options["endpoint_url"] = endpoint
+    return s3fs.S3FileSystem(**options)
 
 
 def _code(error: BaseException) -> str:

@@ -16,11 +16,10 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from ingot import tracking
-from ingot.tracking_records import DatasetInput, Point, RunRecord, RunStatus, points
+from ingot.tracking_records import Point, RunRecord, RunStatus, points
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_SECONDS = 15.0
 _PAUSE_SECONDS = 30.0
 _BATCH_POINTS = 1000  # MLflow's limit for one request
 _QUEUE_POINTS = 200_000  # about 50 MB; beyond it, the file is replayed instead
@@ -62,14 +61,16 @@ class _Link:
 
 
 class TrackedRun:
-    """One run in MLflow, opened by `open_run` and used as a context.
+    """One run in MLflow, opened by `tracking.open_run` and used as a context.
 
     Leaving the block normally ends it FINISHED; an exception, SIGTERM or the end of the interpreter
     ends it FAILED; after a SIGKILL its heartbeat stops and `reap_dead_runs` does. No method raises
     because of MLflow.
     """
 
-    def __init__(self, tracking_uri: str, record: RunRecord, *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
+    def __init__(
+        self, tracking_uri: str, record: RunRecord, *, heartbeat_seconds: float = tracking.HEARTBEAT_SECONDS
+    ) -> None:
         self.record = record
         self._link = _Link(tracking_uri)
         self._run_id: str | None = None
@@ -229,30 +230,3 @@ class TrackedRun:
         self.end("FAILED", reason="SIGTERM")
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-
-
-def open_run(
-    tracking_uri: str,
-    *,
-    experiment: str,
-    run_key: str,
-    name: str,
-    params: Mapping[str, str | int | float | bool] | None = None,
-    tags: Mapping[str, str] | None = None,
-    datasets: Iterable[DatasetInput] = (),
-    heartbeat_seconds: float = HEARTBEAT_SECONDS,
-) -> TrackedRun:
-    """A run to be used in a `with` block; one with this key is resumed, else one is made.
-
-    At most 20 params, which must be equal on every attempt. Raises pydantic's ValidationError for
-    values MLflow could not take, but never because the server is away.
-    """
-    record = RunRecord(
-        run_key=run_key,
-        name=name,
-        experiment=experiment,
-        params=dict(params or {}),
-        tags=dict(tags or {}),
-        datasets=tuple(datasets),
-    )
-    return TrackedRun(tracking_uri, record, heartbeat_seconds=heartbeat_seconds)

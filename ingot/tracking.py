@@ -12,15 +12,19 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ingot.errors import ServiceError
 from ingot.tracking_records import DatasetInput, Point, RunRecord, as_param
+
+if TYPE_CHECKING:
+    from ingot.tracked_run import TrackedRun
 
 RUN_TAG = "ingot.run"
 HEARTBEAT_TAG = "ingot.heartbeat"
 LOGGED_TAG = "ingot.logged_steps"
 ENDED_TAG = "ingot.ended"
+HEARTBEAT_SECONDS = 15.0
 DEAD_AFTER_SECONDS = 180.0
 """Twelve heartbeats: a machine under memory pressure may skip several without the run being dead."""
 _TAG_CHARS = 7500  # MLflow's limit is 8000
@@ -51,6 +55,36 @@ def find_run(client: Any, run_key: str) -> Any | None:
     wanted = f"tags.`{RUN_TAG}` = '{run_key}'"
     found = client.search_runs(experiments, wanted, max_results=1, order_by=["attributes.start_time ASC"])
     return found[0] if found else None
+
+
+def open_run(
+    tracking_uri: str,
+    *,
+    experiment: str,
+    run_key: str,
+    name: str,
+    params: Mapping[str, str | int | float | bool] | None = None,
+    tags: Mapping[str, str] | None = None,
+    datasets: Iterable[DatasetInput] = (),
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
+) -> "TrackedRun":
+    """A run to be used in a `with` block; one with this key is resumed, else one is made.
+
+    At most 20 params, which must be equal on every attempt. Raises pydantic's ValidationError for
+    values MLflow could not take, but never because the server is away.
+    """
+    # Built on this module, hence imported here: callers need only know `tracking`.
+    from ingot.tracked_run import TrackedRun
+
+    record = RunRecord(
+        run_key=run_key,
+        name=name,
+        experiment=experiment,
+        params=dict(params or {}),
+        tags=dict(tags or {}),
+        datasets=tuple(datasets),
+    )
+    return TrackedRun(tracking_uri, record, heartbeat_seconds=heartbeat_seconds)
 
 
 def reap_dead_runs(tracking_uri: str, max_age_seconds: float = DEAD_AFTER_SECONDS) -> int:

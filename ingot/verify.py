@@ -1,19 +1,25 @@
 """Check that the store is what its records say: ledger, manifests, then every byte they name.
 
-Reports the first thing that is wrong, by name. Caches (features, history) are checked for damage only:
-losing them costs time.
+What is checked against what: the ledger against a head kept elsewhere; manifests, checkpoints, verdicts
+and evaluations against the ledger; shards, decisions, tokens and checkpoint files against those; units
+of documents against the acquisition records, their own seal, and the ids of their texts. Reports the
+first thing that is wrong, by name. Caches (features, history, plans) are checked for damage only: losing
+them costs time.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ingot import ledger, manifest
-from ingot.digests import digest_of, sha256_file, sha256_hex
-from ingot.errors import IngotError, IntegrityError, NotFoundError
+from ingot import ledger, lineage, manifest, store_identity
+from ingot.digests import digest_of, sha256_file
+from ingot.errors import IngotError, IntegrityError, NotFoundError, StorageError
 from ingot.ledger import Entry
-from ingot.parquet import read_table
+from ingot.parquet import check_object, read_table
 from ingot.storage import Store
+
+_CACHES = ("acquisition", "features", "spans", "history", "quarantine", "plans", "runs", "held")
 
 
 @dataclass(frozen=True)
@@ -32,27 +38,48 @@ def verify(
 ) -> Report:
     """Check everything; raises IntegrityError naming the first thing that is wrong.
 
-    witness is a ledger head kept elsewhere: with it a cut or rewritten ledger is found too.
+    witness is a ledger head kept elsewhere: with it a cut or rewritten ledger is found too. Raises
+    StorageError when the store itself cannot be read.
     """
-    entries = list(ledger.check(store))
-    if witness:
-        ledger.check_witness(entries, witness)
+    with _naming("the ledger"):
+        entries = list(ledger.check(store))
+        if witness:
+            ledger.check_witness(entries, witness)
     notes: list[str] = []
-    num_versions = _check_manifests(store, entries, notes)
-    checks = list(_objects(store, entries))
+    with _naming("a manifest"):
+        num_versions = _check_manifests(store, entries, notes)
+    with _naming("a record"):
+        checks = dict(_objects(store, entries))
     total = 0
-    for number, (key, check) in enumerate(checks, start=1):
-        try:
-            total += check()
-        except NotFoundError as error:
-            raise IntegrityError(f"{key} is missing; restore it from a backup") from error
-        except IntegrityError:
-            raise
-        except (IngotError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise IntegrityError(f"{key} is damaged ({type(error).__name__}); restore it from a backup") from error
+    for number, (key, check) in enumerate(checks.items(), start=1):
+        with _naming(key), _fresh(store) as view:
+            total += check(view)
         if on_progress is not None:
             on_progress("verify", number, len(checks))
     return Report(len(entries), num_versions, len(checks), total, tuple(notes))
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Whatever goes wrong while a thing is checked is damage, unless the store cannot be read at all."""
+    try:
+        yield
+    except NotFoundError as error:
+        raise IntegrityError(f"{what} is missing ({error}); restore it from a backup") from error
+    except StorageError:
+        raise
+    except (IngotError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise IntegrityError(f"{what} is damaged ({type(error).__name__}); restore it from a backup") from error
+
+
+@contextmanager
+def _fresh(store: Store) -> Iterator[Store]:
+    """The store without its cache of remote objects: what is checked is what the service holds now."""
+    if store.is_local:
+        yield store
+        return
+    with store.scratch() as folder:
+        yield store.with_scratch(folder)
 
 
 def _check_manifests(store: Store, entries: Sequence[Entry], notes: list[str]) -> int:
@@ -75,97 +102,128 @@ def _check_manifests(store: Store, entries: Sequence[Entry], notes: list[str]) -
     return count
 
 
-_Check = tuple[str, Callable[[], int]]
+_Check = Callable[[Store], int]
+"""Checks one object and returns its bytes."""
 
 
-def _objects(store: Store, entries: Sequence[Entry]) -> Iterator[_Check]:
-    seen: set[str] = set()
+def _objects(store: Store, entries: Sequence[Entry]) -> Iterator[tuple[str, _Check]]:
+    if entries or store.exists(store_identity.STORE_KEY):
+        yield store_identity.STORE_KEY, _record(store_identity.STORE_KEY)
     for corpus in manifest.corpora(store):
         for number in manifest.versions_of(store, corpus):
             identity = manifest.read(store, corpus, number).identity
-            named = [("shards", s.sha256, s.bytes) for s in identity.shards]
-            named += [("decisions", d.sha256, d.bytes) for d in identity.decisions]
-            for area, sha256, size in named:
-                key = f"{area}/{sha256}.parquet"
-                if key not in seen:
-                    seen.add(key)
-                    yield key, lambda k=key, d=sha256, n=size: _check_bytes(store, k, d, n)  # type: ignore[misc]
+            for shard in identity.shards:
+                key = f"shards/{shard.sha256}.parquet"
+                yield key, _content(key, shard.sha256, shard.bytes)
+            for part in identity.decisions:
+                key = f"decisions/{part.sha256}.parquet"
+                yield key, _content(key, part.sha256, part.bytes)
     yield from _token_objects(store)
-    yield from _tokenizer_objects(store)
-    yield from _checkpoint_objects(store, entries)
+    yield from _checkpoint_objects(store)
     for key in store.list("evaluations/"):
-        yield key, lambda k=key: _check_evaluation(store, k)  # type: ignore[misc]
-    for key in store.list("documents/"):
-        yield key, lambda k=key: _check_documents(store, k)  # type: ignore[misc]
-    for area in ("acquisition", "features", "spans", "history", "quarantine"):
+        yield key, _evaluation(key)
+    for key in _units(store):
+        yield key, _documents(key)
+    for area in _CACHES:
         for key in store.list(f"{area}/"):
             if key.endswith(".parquet"):
-                yield key, lambda k=key: _check_readable(store, k)  # type: ignore[misc]
+                yield key, lambda view, k=key: check_object(view, k)  # type: ignore[misc]
+            elif key.endswith(".json") and area not in ("features", "spans", "history"):
+                yield key, _record(key)
+    for entry in entries:
+        yield from _named_by(entry)
 
 
-def _token_objects(store: Store) -> Iterator[_Check]:
+def _named_by(entry: Entry) -> Iterator[tuple[str, _Check]]:
+    """What a ledger record says must be there."""
+    if entry.verb == "registered":
+        key = f"{entry.details['checkpoint_key']}/manifest.json"
+        yield key, _content(key, entry.evidence["checkpoint"], None)
+        if {"tokenizer", "corpus_root_digest"} <= entry.evidence.keys():
+            key = f"tokens/{entry.evidence['tokenizer']}/{entry.evidence['corpus_root_digest']}.train.json"
+            yield key, _record(key)
+        if entry.details.get("run"):
+            key = f"runs/{entry.details['run']}.json"
+            yield key, _record(key)
+    if entry.verb == "gated":
+        for name in ("verdict", "evaluation"):
+            if name in entry.evidence:
+                key = f"evaluations/{entry.evidence[name]}.json"
+                yield key, _evaluation(key)
+
+
+def _token_objects(store: Store) -> Iterator[tuple[str, _Check]]:
     for key in store.list("tokens/"):
-        if not key.endswith(".json"):
-            continue
-        for shard in store.read_record(key)["shards"]:
-            for kind in ("bin", "idx"):
-                name, digest = shard[f"{kind}_key"], shard[f"{kind}_sha256"]
-                yield name, lambda k=name, d=digest: _check_bytes(store, k, d, None)  # type: ignore[misc]
-
-
-def _tokenizer_objects(store: Store) -> Iterator[_Check]:
+        if key.endswith(".json"):
+            tokens = store.read_record(key)
+            for shard in tokens["shards"]:
+                for kind in ("bin", "idx"):
+                    yield shard[f"{kind}_key"], _content(shard[f"{kind}_key"], shard[f"{kind}_sha256"], None)
+            # The record is required here and read below, where its folder is listed.
+            yield f"{tokens['tokenizer_key']}/manifest.json", _record(f"{tokens['tokenizer_key']}/manifest.json")
     for key in store.list("tokenizers/"):
         if key.endswith("/manifest.json"):
             folder, record = key.rsplit("/", 1)[0], store.read_record(key)
-            name = f"{folder}/tokenizer.json"
-            yield name, lambda k=name, d=record["digest"]: _check_bytes(store, k, d, None)  # type: ignore[misc]
+            for name, field in (("tokenizer.json", "digest"), ("tokenizer_config.json", "config_digest")):
+                yield f"{folder}/{name}", _content(f"{folder}/{name}", record[field], None)
 
 
-def _checkpoint_objects(store: Store, entries: Sequence[Entry]) -> Iterator[_Check]:
-    for entry in entries:
-        if entry.verb == "registered":
-            key = f"{entry.details['checkpoint_key']}/manifest.json"
-            yield key, lambda k=key, e=entry: _check_registered(store, k, e)  # type: ignore[misc]
+def _checkpoint_objects(store: Store) -> Iterator[tuple[str, _Check]]:
     for key in store.list("checkpoints/"):
         if key.endswith("/manifest.json"):
             folder = key.rsplit("/", 1)[0]
             for file in store.read_record(key)["files"]:
-                name = f"{folder}/{file['name']}"
-                yield name, lambda k=name, f=file: _check_bytes(store, k, f["sha256"], f["size"])  # type: ignore[misc]
+                yield f"{folder}/{file['name']}", _content(f"{folder}/{file['name']}", file["sha256"], file["size"])
 
 
-def _check_registered(store: Store, key: str, entry: Entry) -> int:
-    data = store.read_bytes(key)
-    if sha256_hex(data) != entry.evidence["checkpoint"]:
-        raise IntegrityError(f"{key} is not the checkpoint that ledger record {entry.sequence} registered")
-    return len(data)
+def _units(store: Store) -> list[str]:
+    """Units of documents: those an acquisition record names, and whatever else is there."""
+    named = {f"documents/{row['unit']}.parquet" for row in lineage.acquisition_rows(store) if row["unit"] is not None}
+    return sorted(named | set(store.list("documents/")))
 
 
-def _check_bytes(store: Store, key: str, sha256: str, size: int | None) -> int:
-    path = store.local_path(key)
-    actual = path.stat().st_size
-    if size is not None and actual != size:
-        raise IntegrityError(f"{key} has {actual} bytes, recorded are {size}; restore it or run again to rebuild it")
-    if sha256_file(path) != sha256:
-        raise IntegrityError(f"{key} has other bytes than recorded; restore it or delete it and run again")
-    return actual
+def _content(key: str, sha256: str, size: int | None) -> _Check:
+    def check(view: Store) -> int:
+        path = view.local_path(key)
+        actual = path.stat().st_size
+        if size is not None and actual != size:
+            raise IntegrityError(
+                f"{key} has {actual} bytes, recorded are {size}; restore it or run again to rebuild it"
+            )
+        if sha256_file(path) != sha256:
+            raise IntegrityError(f"{key} has other bytes than recorded; restore it or delete it and run again")
+        return actual
+
+    return check
 
 
-def _check_evaluation(store: Store, key: str) -> int:
-    data = store.read_bytes(key)
-    if sha256_hex(data) != key.rsplit("/", 1)[1].removesuffix(".json"):
-        raise IntegrityError(f"{key} has other bytes than its name says; evaluate again")
-    return len(data)
+def _record(key: str) -> _Check:
+    def check(view: Store) -> int:
+        view.read_record(key)
+        return view.size(key) or 0
+
+    return check
 
 
-def _check_documents(store: Store, key: str) -> int:
-    table = read_table(store, key, columns=["doc_id", "text"])
-    for doc_id, text in zip(table["doc_id"].to_pylist(), table["text"].to_pylist(), strict=True):
-        if hashlib.blake2b(text.encode(), digest_size=16).digest() != doc_id:
-            raise IntegrityError(f"{key}: the text of document {doc_id.hex()} is not the one its id names")
-    return store.size(key) or 0
+def _evaluation(key: str) -> _Check:
+    def check(view: Store) -> int:
+        record = view.read_record(key)
+        name = key.rsplit("/", 1)[1].removesuffix(".json")
+        # A verdict's name is its digest and the ledger holds it; an evaluation is named by its inputs.
+        if record.get("kind") == "verdict" and digest_of(record) != name:
+            raise IntegrityError(f"{key} has other bytes than its name says; restore it from a backup")
+        return view.size(key) or 0
+
+    return check
 
 
-def _check_readable(store: Store, key: str) -> int:
-    read_table(store, key)
-    return store.size(key) or 0
+def _documents(key: str) -> _Check:
+    def check(view: Store) -> int:
+        size = check_object(view, key)
+        table = read_table(view, key, columns=["doc_id", "text"])
+        for doc_id, text in zip(table["doc_id"].to_pylist(), table["text"].to_pylist(), strict=True):
+            if hashlib.blake2b(text.encode(), digest_size=16).digest() != doc_id:
+                raise IntegrityError(f"{key}: the text of document {doc_id.hex()} is not the one its id names")
+        return size
+
+    return check

@@ -43,8 +43,8 @@ def connect(settings: Settings, printer: Printer, *, recipe: str | None = None) 
     if not state.running:
         printer.line("starting the local stack (Prefect, MLflow, worker) ...")
         state = start_stack(settings, recipe)
-    os.environ.update(local_stack.environment(state, settings))
-    # Progress bars tell people what happens; Prefect's own lines go to its UI.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+    os.environ.update(local_stack.environment(state))
+    # Progress bars tell people what happens, and an error is printed once; Prefect's lines go to its UI.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     return {"prefect": str(state.prefect_ui_url), "mlflow": str(state.mlflow_url)}

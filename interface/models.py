@@ -40,7 +40,7 @@ def _move_alias(model: str, version: int, printer: Printer) -> bool:
     if not state.mlflow_url:
         printer.line("MLflow is down; its alias follows with `ingot rebuild`")
         return False
-    os.environ.update(local_stack.environment(state, settings))
+    os.environ.update(local_stack.environment(state))
     from ingot import tracking_versions
 
     try:

@@ -23,17 +23,13 @@ def start_stack(settings: Settings, recipe: str | None = None) -> Any:
     state = local_stack.up(settings)
     if state.already_running and recipe is None:
         return state
-    os.environ.update(local_stack.environment(state, settings))
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+    os.environ.update(local_stack.environment(state))
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     from deployments import register
     from ingot import tracking
 
     tracking.reap_dead_runs(str(state.mlflow_url))
-    variables = register.schedule_variables(settings, recipe)
-    registered = register.register(register.read_deployments(variables=variables))
-    nightly = next((item for item in registered if item.name == "nightly"), None)
-    if nightly is not None:
-        register.ensure_scheduled(str(state.prefect_api_url), nightly.id, settings.timezone)
+    register.register_shipped(settings, str(state.prefect_api_url), recipe)
     return state
 
 

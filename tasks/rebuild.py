@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from datasets_pipeline.card import card_html as corpus_card
+from evaluation.gate import Verdict
 from evaluation.report import card_html as evaluation_card
 from ingot import ledger, manifest, model_versions, tracking_rebuild
 from ingot.errors import IngotError
@@ -73,8 +74,6 @@ def metrics_path(here: Runtime, run_key: str, version: ModelVersion | None) -> P
 
 def evaluation_runs(here: Runtime) -> Iterator[RunRecord]:
     """One run for each evaluation that a gate used."""
-    from evaluation.gate import Verdict
-
     by_subject = {version.subject: version for version in all_versions(here)}
     for entry in ledger.read(here.store):
         if entry.verb != "gated":
@@ -114,8 +113,8 @@ def model_version_records(here: Runtime) -> Iterator[VersionRecord]:
         versions = model_versions.versions_of(here.store, name, entries)
         champion = model_versions.champion_version(entries, name)
         for version in versions:
-            aliases = ("candidate",) if version is versions[-1] else ()
-            aliases += ("champion",) if version.version == champion else ()
+            pointing = {"candidate": versions[-1].version, "champion": champion}
+            aliases = tuple(alias for alias, number in pointing.items() if number == version.version)
             record = version_record(version, aliases)
             gated = [e for e in entries if e.verb == "gated" and e.subject == version.subject]
             if gated:

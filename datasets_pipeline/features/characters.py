@@ -6,7 +6,7 @@ table's digest is part of the fingerprint (`language.model_digests`). Building i
 
 Two kinds of lists stand here. `SYMBOLS` and `TERMINAL_PUNCTUATION` are the definitions that datatrove's
 published filters use (Apache-2.0, Hugging Face), needed to reach the same verdicts. The affix classes
-describe where an English spaCy tokenizer would split a word; see word_kernels.py.
+describe where an English spaCy tokenizer would split a word; see chunk_kernels.py.
 """
 
 import unicodedata

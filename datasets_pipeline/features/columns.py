@@ -75,7 +75,7 @@ COUNT_COLUMNS: tuple[FeatureColumn, ...] = (
     _count("num_terminal_lines", "line", "of num_content_lines: the very last character ends a sentence"),
     _count("num_short_lines", "line", f"of num_content_lines: at most {SHORT_LINE_CHARS} characters"),
     _count("duplicate_content_line_chars", "character", "in content lines that stood before"),
-    # words: segmentation is documented in word_kernels.py
+    # words: segmentation is documented in chunk_kernels.py
     _count("num_words", "word", "all words; punctuation that was split off is a word"),
     _count("num_non_symbol_words", "word", "words with at least one character that is not punctuation"),
     _count("non_symbol_word_chars", "character", "in num_non_symbol_words: the quotient is the mean word length"),

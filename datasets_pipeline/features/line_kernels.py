@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """Compiled counting of characters, lines and paragraphs: one walk over a document's UTF-8 bytes.
 
 Three readings of "line" are counted at once, because the three published filters differ: every Unicode
@@ -137,7 +138,7 @@ def count_characters_and_lines(text, start, end, class_table, row, line_keys, pa
     # a line between \n, and the paragraph
     lines = duplicate_lines = duplicate_line_chars = 0
     content_lines = terminal_lines = short_lines = duplicate_content_chars = 0
-    line_hash, line_chars, has_content, last_class = _HASH_START, 0, False, 0
+    line_hash, line_chars, has_content, last_class = _HASH_START, 0, False, np.int64(0)
     paragraphs = duplicate_paragraphs = duplicate_paragraph_chars = 0
     paragraph_hash, paragraph_chars, pending_newlines = _HASH_START, 0, 0
     starts_line = True
@@ -185,10 +186,12 @@ def count_characters_and_lines(text, start, end, class_table, row, line_keys, pa
                 if starts_line:
                     is_bullet = code == 0x2022 or code == 0x2D
                     starts_line = False
-                if code == 0x2E:
-                    closing_dots = closing_dots + 1 if previous == 0x2E else 1
-                else:
+                if code != 0x2E:
                     closing_dots = 3 if code == 0x2026 else 0
+                elif previous != 0x2E:
+                    closing_dots = 1
+                else:
+                    closing_dots += 1
 
         if code == 10 and (is_end or previous != 10):
             lines += 1

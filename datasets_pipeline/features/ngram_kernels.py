@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """Compiled repetition counts over the words of one document, after Gopher's repetition rules.
 
 Two readings stand side by side because datatrove has two. The most frequent n-gram joins its words by

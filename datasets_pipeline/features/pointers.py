@@ -12,14 +12,16 @@ from numba.extending import intrinsic
 
 
 @intrinsic
-def pointer_to(_typing_context: Any, array: Any) -> Any:
-    """Address of the first element of a C-contiguous array.
-
-    The array must outlive the pointer: take it of the caller's arguments only. Indexing a pointer is
-    unchecked and does not wrap at negative numbers.
-    """
-
+def _pointer_to(_typing_context: Any, array: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return context.make_array(signature.args[0])(context, builder, arguments[0]).data
 
     return types.CPointer(array.dtype)(array), generate
+
+
+pointer_to: Any = _pointer_to
+"""Address of the first element of a C-contiguous array.
+
+The array must outlive the pointer: take it of a function's arguments only. Indexing a pointer is unchecked
+and does not wrap at negative numbers.
+"""

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """Compiled sampling of prose for language detection: the text without what looks alike in all languages.
 
 Left out: fenced code blocks, inline code, tags, web addresses, digits, punctuation and symbols. What

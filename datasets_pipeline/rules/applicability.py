@@ -57,7 +57,7 @@ def by_language_code(values: dict[str, _Value]) -> dict[str, _Value]:
     for tag in values:
         code = normalize_language(tag)
         if code != tag:
-            raise ValueError(f"{tag!r} is not how languages are stored; write an ISO 639 code in lower case, as {code!r}")
+            raise ValueError(f"{tag!r} is not how languages are stored; write an ISO 639 code as {code!r}")
     return values
 
 

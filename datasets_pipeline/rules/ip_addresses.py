@@ -27,6 +27,8 @@ _RESERVED_V4 = tuple(
 )
 _GLOBAL_V6 = IPv6Network("2000::/3")
 _RESERVED_V6 = (IPv6Network("2001:db8::/32"), IPv6Network("3fff::/20"))  # documentation
+#: `3977:349::` stands in compressed code; addresses in use have more groups written out.
+MIN_GROUPS = 3
 _LOCAL_V6 = (IPv6Network("fc00::/7"), IPv6Network("fe80::/10"), IPv6Network("::1/128"))
 
 
@@ -61,5 +63,7 @@ def is_ipv6(text: str, *, public_only: bool) -> bool:
         mapped = str(address.ipv4_mapped)
         return is_public_ipv4(mapped) if public_only else is_ipv4(mapped)
     if address in _GLOBAL_V6:
+        if sum(bool(group) for group in text.split(":")) < MIN_GROUPS:
+            return False
         return not (public_only and any(address in network for network in _RESERVED_V6))
     return not public_only and any(address in network for network in _LOCAL_V6)

@@ -9,11 +9,11 @@ diacritics), '@', a domain whose last label has two or more letters. Not: file n
 `git@host:path`, and, unless `reserved` is set, the example domains of RFC 2606, which belong to nobody.
 
 What is taken for an IP address: four octets without leading zeros, or IPv6 as RFC 4291 writes it, in public
-space (with `reserved`, also in private, loopback and documentation ranges). Not a version or section
-number: glued to letters, digits, `-`, `_` or further dotted parts (`v1.2.3.4`, `1.2.3.4.5`, `1.2.3.4-rc1`,
-`foo-1.2.3.4.tar`); after a comparison (`==1.2.3.4`), a product (`Name/1.2.3.4`) or a word such as version,
-release, section, chapter; or at the start of a line before a word, all four parts below 32 (a numbered
-heading).
+space (with `reserved`, also in private, loopback and documentation ranges). Not a version or section number:
+glued to letters, digits, `_`, a letter and `-`, or further dotted parts (`v1.2.3.4`, `1.2.3.4.5`,
+`1.2.3.4-rc1`, `foo-1.2.3.4`); after a comparison (`==1.2.3.4`), a product (`Name/1.2.3.4`), `§`, or a word such
+as version, release, section, chapter; before `=` (an object identifier); or, all four parts below 32, in
+a Markdown heading, at the start of a line before a word, or as the text of a link to a place in a page.
 """
 
 import re
@@ -32,6 +32,13 @@ VERSION = "1"
 KIND = "span"
 LANGUAGES = None
 """Valid everywhere: addresses look alike in all languages."""
+
+Found = tuple[int, int, str]
+"""start, end, kind"""
+
+MAX_CONTEXT_BYTES = 100
+MAX_SECTION = 32
+"""Four numbers below this may be a section number."""
 
 EMAIL_REPLACEMENT = "<EMAIL>"
 IP_REPLACEMENT = "<IP_ADDRESS>"
@@ -58,7 +65,8 @@ class Config(BaseModel):
 # Latin letters with diacritics, U+00C0 to U+024F, are two bytes, the first of them C3 to C9.
 _LATIN = rb"[\xc3-\xc9][\x80-\xbf]"
 _LOCAL = rb"(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]|" + _LATIN + rb")"
-_AT_SIGN = re.compile(rb"(?<=[A-Za-z0-9_\x80-\xbf+-])@(?=[A-Za-z0-9\xc3-\xc9])")
+# Patterns start with what they look for and look back afterwards: `re` then skips to it, twice as fast.
+_AT_SIGN = re.compile(rb"@(?<=[A-Za-z0-9_\x80-\xbf+-]@)(?=[A-Za-z0-9\xc3-\xc9])")
 _LOCAL_TAIL = re.compile(_LOCAL + rb"{1,64}\Z")
 _LABEL = rb"(?:[A-Za-z0-9]|" + _LATIN + rb")(?:[A-Za-z0-9_-]|" + _LATIN + rb"){0,62}"
 _DOMAIN = re.compile(rb"(?:" + _LABEL + rb"\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9_])")
@@ -71,40 +79,42 @@ _FILE_SUFFIXES = {
 _EXAMPLE_DOMAIN = re.compile(rb"(?:^|\.)(?:example\.(?:com|org|net|edu)|example|test|invalid|localhost|local)\Z")
 
 _IPV4 = re.compile(
-    rb"(?<![A-Za-z0-9_\x80-\xff.-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![A-Za-z0-9_]|\.[0-9]|-[A-Za-z]|\.[A-Za-z]{2})"
+    rb"[0-9](?<![A-Za-z0-9_.][0-9])(?<![A-Za-z]-[0-9])[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![A-Za-z0-9_=]|\.[0-9]|-[A-Za-z]|\.[A-Za-z]{2})"
 )
 _IPV6 = re.compile(
-    rb"(?<![A-Za-z0-9_:.\x80-\xff])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:[0-9]{1,3}\.){3}[0-9]{1,3})?"
+    rb"(?<![A-Za-z0-9_:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:[0-9]{1,3}\.){3}[0-9]{1,3})?"
     rb"(?![A-Za-z0-9_:])"
 )
 _VERSION_CONTEXT = re.compile(
-    rb"(?:[=~!<>]=\s?|[~^]\s?|\xc2\xa7\s?|"
-    rb"(?<![A-Za-z])(?:versions?|ver|v|releases?|rel|revision|rev|build|upgraded?\ to|firmware|"
-    rb"sections?|sect?|chapters?|clauses?|paragraph|para|figures?|fig|tables?|appendix|annex|rules?|item|step)"
-    rb"[\s.:=\"'`*]{1,3}|"
+    rb"(?:[=~!<>]=\s?|[~^]\s?|\xc2\xa7[\sand0-9.,&]{0,60}|"
+    rb"(?<![A-Za-z])(?:versions?|ver|v|releases?|rel|revision|rev|build|firmware|"
+    rb"sections?|sect?|chapters?|clauses?|figures?|fig|appendix|annex)"
+    rb"[\s.:=\"'`*(]{1,3}|"
     rb"(?<![/A-Za-z0-9.])[A-Za-z][A-Za-z0-9_.-]{1,30}/)\Z",
     re.IGNORECASE,
 )
-_HEADING_NUMBER = re.compile(rb"(?:^|\n)[#\s*>|-]{0,8}\Z")
+_IN_HEADING = re.compile(rb"(?:^|\n)#{1,6}[^\n]*\Z")
+_LINE_START = re.compile(rb"(?:^|\n)[\s*>|-]{0,8}\Z")
 
 _PREFILTER_EMAIL = r"[^\s]@[^\s]"
-_PREFILTER_IP = r"\d\.\d{1,3}\.\d{1,3}\.\d|[0-9A-Fa-f:]:[0-9A-Fa-f:]*:"
+_PREFILTER_IPV4 = r"\d\.\d{1,3}\.\d{1,3}\.\d"
+_PREFILTER_IPV6 = r"[0-9A-Fa-f:]:[0-9A-Fa-f:]*:"
 
 
 def find_spans(config: Config, text: pa.ChunkedArray | pa.Array) -> pa.Array:
     """list<SPAN> per row: sorted, not overlapping, in UTF-8 bytes of the text; empty where nothing was found."""
     column = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
-    emails = _candidates(column, _PREFILTER_EMAIL, config.emails)
-    addresses = _candidates(column, _PREFILTER_IP, config.ip_addresses)
-    found: dict[int, list[tuple[int, int, str]]] = {}
-    for row in np.flatnonzero(emails | addresses):
+    candidates = (
+        (_emails, _candidates(column, _PREFILTER_EMAIL, config.emails)),
+        (_ipv4_addresses, _candidates(column, _PREFILTER_IPV4, config.ip_addresses)),
+        (_ipv6_addresses, _candidates(column, _PREFILTER_IPV6, config.ip_addresses)),
+    )
+    found: dict[int, list[Found]] = {}
+    for row in np.flatnonzero(np.logical_or.reduce([rows for _, rows in candidates])):
         data = column[int(row)].as_buffer().to_pybytes()
-        spans = _emails(data, config.reserved) if emails[row] else []
-        if addresses[row]:
-            taken = [(start, end) for start, end, _ in spans]
-            spans += [span for span in _ip_addresses(data, config.reserved) if not _overlaps(span, taken)]
+        spans = [span for find, rows in candidates if rows[row] for span in find(data, config.reserved)]
         if spans:
-            found[int(row)] = sorted(spans)
+            found[int(row)] = _without_overlaps(spans)
     return _as_array(found, len(column))
 
 
@@ -125,8 +135,8 @@ def _candidates(column: pa.Array, pattern: str, wanted: bool) -> np.ndarray:
     return pc.fill_null(pc.match_substring_regex(column, pattern), False).to_numpy(zero_copy_only=False)
 
 
-def _emails(data: bytes, reserved: bool) -> list[tuple[int, int, str]]:
-    spans: list[tuple[int, int, str]] = []
+def _emails(data: bytes, reserved: bool) -> list[Found]:
+    spans: list[Found] = []
     floor = 0
     for match in _AT_SIGN.finditer(data):
         at = match.start()
@@ -158,35 +168,45 @@ def _local_start(data: bytes, floor: int, at: int) -> int | None:
     return first.start() if first else None
 
 
-def _ip_addresses(data: bytes, reserved: bool) -> list[tuple[int, int, str]]:
-    spans = []
-    for match in _IPV4.finditer(data):
-        text = match.group().decode()
-        if (is_ipv4(text) if reserved else is_public_ipv4(text)) and not _is_version(data, match, text):
-            spans.append((match.start(), match.end(), "ip_address"))
-    taken = [(start, end) for start, end, _ in spans]
-    for match in _IPV6.finditer(data):
-        text = match.group().decode()
-        span = (match.start(), match.end(), "ip_address")
-        if is_ipv6(text, public_only=not reserved) and not _overlaps(span, taken):
-            spans.append(span)
-    return spans
+def _ipv4_addresses(data: bytes, reserved: bool) -> list[Found]:
+    is_wanted = is_ipv4 if reserved else is_public_ipv4
+    return [
+        (match.start(), match.end(), "ip_address")
+        for match in _IPV4.finditer(data)
+        if is_wanted(match.group().decode()) and not _is_version(data, match)
+    ]
 
 
-def _is_version(data: bytes, match: re.Match[bytes], text: str) -> bool:
-    before = data[max(0, match.start() - 40) : match.start()]
+def _ipv6_addresses(data: bytes, reserved: bool) -> list[Found]:
+    return [
+        (match.start(), match.end(), "ip_address")
+        for match in _IPV6.finditer(data)
+        if is_ipv6(match.group().decode(), public_only=not reserved)
+    ]
+
+
+def _is_version(data: bytes, match: re.Match[bytes]) -> bool:
+    before = data[max(0, match.start() - MAX_CONTEXT_BYTES) : match.start()]
     if _VERSION_CONTEXT.search(before):
         return True
-    small = all(int(octet) < 32 for octet in text.split("."))
-    heading = re.match(rb"\.?[ \t]+[A-Za-z]", data[match.end() : match.end() + 8])
-    return small and heading is not None and _HEADING_NUMBER.search(before) is not None
+    if any(int(octet) >= MAX_SECTION for octet in match.group().split(b".")):
+        return False
+    is_titled = re.match(rb"\.?[ \t]+[A-Za-z]|\]\([^)\s]*#", data[match.end() : match.end() + 200]) is not None
+    if before.endswith(b"["):
+        return is_titled  # a link to a section
+    return _IN_HEADING.search(before) is not None or (is_titled and _LINE_START.search(before) is not None)
 
 
-def _overlaps(span: tuple[int, int, str], taken: list[tuple[int, int]]) -> bool:
-    return any(span[0] < end and start < span[1] for start, end in taken)
+def _without_overlaps(spans: list[Found]) -> list[Found]:
+    """Sorted; of overlapping spans the one that starts first stays, then the longer one."""
+    kept: list[Found] = []
+    for span in sorted(spans, key=lambda s: (s[0], -s[1])):
+        if not kept or span[0] >= kept[-1][1]:
+            kept.append(span)
+    return kept
 
 
-def _as_array(found: dict[int, list[tuple[int, int, str]]], num_rows: int) -> pa.Array:
+def _as_array(found: dict[int, list[Found]], num_rows: int) -> pa.Array:
     lengths = np.zeros(num_rows + 1, dtype=np.int32)
     for row, spans in found.items():
         lengths[row + 1] = len(spans)

@@ -1,4 +1,4 @@
-"""The word segmentation of word_kernels.py written a second time, in plain Python with regular expressions.
+"""The word segmentation of chunk_kernels.py written a second time, in plain Python with regular expressions.
 
 Slow and simple on purpose: the compiled kernel must agree with it word for word, and it serves datatrove's
 filters as word tokenizer, so that their formulas and ours are compared on the same words.
@@ -11,7 +11,9 @@ from functools import lru_cache
 _PUNCTUATION = "…,:;!?¿؟¡()[]{}<>_#*&。？！，、；：～·।،۔؛٪"
 _QUOTES = "'\"”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉\u2329\u232a⟦⟧"
 _CURRENCIES = "$£€¥฿﷼₽₴" + "".join(map(chr, range(0x20A0, 0x20C0)))
-_UNITS = set("km m dm cm mm ha nm yd in ft kg g mg t lb oz kmh mph hPa Pa mb MB kb KB gb GB tb TB T G M K".split())
+_UNIT = re.compile(
+    r"[0-9](km|m|dm|cm|mm|ha|nm|yd|in|ft|kg|g|mg|t|lb|oz|kmh|mph|hPa|Pa|mb|MB|kb|KB|gb|GB|tb|TB|T|G|M|K)$"
+)
 _NO_SPACES = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u312f\u31a0-\u31bf\u31f0-\u31ff"
     "\u3400-\u4dbf\u4e00-\ua4cf\uf900-\ufaff\uff66-\uff9d\U0001b000-\U0001b16f\U00020000-\U000323af]"
@@ -61,8 +63,8 @@ def _suffix(s: str) -> int:
         return int(len(s) > 2 and _upper_side(before) and _upper_side(s[-3]))
     if before and _digit(before) and last in "+%" + _CURRENCIES:
         return 1
-    unit = re.search(r"[0-9]([A-Za-z]+)$", s)
-    return len(unit.group(1)) if unit and unit.group(1) in _UNITS else 0
+    unit = _UNIT.search(s)
+    return len(unit.group(1)) if unit else 0
 
 
 def _host_and_path(s: str) -> bool:

@@ -56,7 +56,7 @@ def fast_retry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def open_run(uri: str, run_key: str, **more: Any) -> tracked_run.TrackedRun:
-    return tracked_run.open_run(uri, experiment="handbook", run_key=run_key, name=f"pretrain {run_key}", **more)
+    return tracking.open_run(uri, experiment="handbook", run_key=run_key, name=f"pretrain {run_key}", **more)
 
 
 def test_a_run_shows_params_inputs_curves_and_files_and_ends_finished(uri: str) -> None:
@@ -117,8 +117,8 @@ def test_a_second_open_resumes_the_run_and_replays_nothing_twice(uri: str) -> No
 
 def child(uri: str, run_key: str, environment: dict[str, str], body: str) -> subprocess.Popen[bytes]:
     code = (
-        "import time, os, signal, sys; from ingot import tracked_run\n"
-        f"run = tracked_run.open_run({uri!r}, experiment='handbook', run_key={run_key!r}, name='child',"
+        "import time, os, signal, sys; from ingot import tracking\n"
+        f"run = tracking.open_run({uri!r}, experiment='handbook', run_key={run_key!r}, name='child',"
         " heartbeat_seconds=0.2)\n"
         f"{body}\n"
     )
@@ -205,9 +205,7 @@ def test_a_run_without_any_server_ends_in_seconds() -> None:
 def test_runs_are_found_by_the_digest_of_a_dataset_over_all_experiments(uri: str) -> None:
     data = DatasetInput(name="wiki@3", digest="ab" * 32, source="ingot://corpora/wiki/3", context="eval")
     for experiment in ("one", "two"):
-        run = tracked_run.open_run(
-            uri, experiment=experiment, run_key=f"run-{experiment}", name="eval", datasets=[data]
-        )
+        run = tracking.open_run(uri, experiment=experiment, run_key=f"run-{experiment}", name="eval", datasets=[data])
         with run:
             pass
     found = tracking.search_runs_by_dataset_digest(uri, "ab" * 32)

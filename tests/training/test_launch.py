@@ -21,7 +21,7 @@ from training.stages.pretrain import run
 
 ROOT = Path(__file__).parents[2]
 # Long enough that a signal sent when the first lines appear arrives in the middle.
-LONG = TINY.model_copy(update={"tokens": 400 * 256, "checkpoint_every_steps": 100})
+LONG = TINY.model_copy(update={"tokens": 250 * 256, "checkpoint_every_steps": 100})
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
@@ -103,12 +103,12 @@ def test_term_leaves_a_checkpoint_and_a_second_start_continues(
     assert gone([agent, rank])
     assert place.outcome().status == "stopped"
     stopped_at = place.outcome().checkpoint.step
-    assert 0 < stopped_at < 400 and list_steps(place.store, FINGERPRINT)[0] == stopped_at
+    assert 0 < stopped_at < 250 and list_steps(place.store, FINGERPRINT)[0] == stopped_at
     assert run_rank(place.job(LONG)) == 0
-    assert f"continues at step {stopped_at} of 400" in (place.run_dir / "rank0.log").read_text()
-    interrupted = place.weights_sha256(step=400)
+    assert f"continues at step {stopped_at} of 250" in (place.run_dir / "rank0.log").read_text()
+    interrupted = place.weights_sha256(step=250)
     assert run_rank(place.job(LONG, fingerprint="9" * 64)) == 0
-    assert interrupted == place.weights_sha256(step=400, fingerprint="9" * 64)
+    assert interrupted == place.weights_sha256(step=250, fingerprint="9" * 64)
 
 
 @pytest.mark.parametrize("victim", ["launcher", "agent", "rank"])

@@ -8,206 +8,36 @@ when loss or gradient is not finite, so that no device is waited for to find out
 """
 
 import contextlib
-import json
 import logging
-import os
 import threading
 import time
-from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
-from transformers import LlamaForCausalLM
-from transformers.utils import logging as transformers_logging
 
 from ingot.crashpoints import crashpoint
 from ingot.errors import TrainingError
-from ingot.refs import CheckpointRef
-from ingot.storage import Store
-from training.batches import Sampler, TokenStream, data_digest, sampler_for
-from training.checkpoints import (
-    CheckpointManifest,
-    checkpoint_ref,
-    copy_files,
-    key_of,
-    newest_valid,
-    open_checkpoint,
-    save_checkpoint,
-)
-from training.environment import differences, environment_record
-from training.job import METRICS_FILE, Job, Outcome
-from training.metrics import Heartbeat, MetricsWriter
-from training.models import build_model
-from training.optimizers import build_optimizer, learning_rate_factor, optimizer_tensors, restore_optimizer
-from training.stages.pretrain import Config, Plan, plan
+from training.job import Job, Outcome
+from training.metrics import Heartbeat
+from training.optimizers import learning_rate_factor
+from training.runs import Run, resume_run, save_run, set_up_run
 
 logger = logging.getLogger(__name__)
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-GROUP_TIMEOUT = timedelta(minutes=30)
-
-
-@dataclass
-class Run:
-    """Everything a rank holds while it trains."""
-
-    job: Job
-    config: Config
-    plan: Plan
-    store: Store
-    device: torch.device
-    rank: int
-    num_ranks: int
-    stream: TokenStream
-    sampler: Sampler
-    model: LlamaForCausalLM
-    optimizer: torch.optim.AdamW
-    metrics: MetricsWriter
-    environment: dict[str, Any]
-    exact: bool = True
-    start_step: int = 0
 
 
 def train(job: Job, stop: threading.Event, *, rank: int, num_ranks: int) -> Outcome:
     """Train until the last step or until asked to stop; every rank returns the same outcome."""
-    run = _set_up(job, rank=rank, num_ranks=num_ranks)
+    run = set_up_run(job, rank=rank, num_ranks=num_ranks)
     try:
-        resumed = _resume(run)
+        resumed = resume_run(run)
         if resumed is not None and resumed.step == run.plan.total_steps:
             return Outcome(attempt=job.attempt, status="finished", checkpoint=resumed)
         return _train_steps(run, stop)
     finally:
         if num_ranks > 1:
             dist.destroy_process_group()
-
-
-def _set_up(job: Job, *, rank: int, num_ranks: int) -> Run:
-    transformers_logging.disable_progress_bar()
-    torch.set_num_threads(job.threads)
-    device = _open_device()
-    if device.type == "cpu":
-        torch.use_deterministic_algorithms(True)
-    if num_ranks > 1:
-        # A file store on this machine: torch's TCP store would listen on every network interface.
-        rendezvous = dist.FileStore(str(job.run_dir / f".group-{job.attempt}"), num_ranks)
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=rendezvous, rank=rank, world_size=num_ranks, timeout=GROUP_TIMEOUT)
-    config = Config.model_validate(job.config)
-    planned = plan(config, job.data.vocab_size)
-    store = Store(job.store_root, scratch_root=job.scratch_root)
-    model = build_model(
-        config.model, vocab_size=job.data.vocab_size, context_length=config.sequence_length, seed=config.seed
-    )
-    model.to(device)  # type: ignore[arg-type]  # transformers hides the signature behind a decorator
-    held = sum(parameter.numel() for parameter in model.parameters())
-    assert held == planned.num_parameters, f"the model holds {held} weights, the plan says {planned.num_parameters}"
-    name = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
-    return Run(
-        job=job,
-        config=config,
-        plan=planned,
-        store=store,
-        device=device,
-        rank=rank,
-        num_ranks=num_ranks,
-        # One rank's look is enough: the others map the same files.
-        stream=TokenStream(store, job.data, verify=rank == 0),
-        sampler=sampler_for(
-            job.data,
-            seed=config.seed,
-            sequence_length=config.sequence_length,
-            rows_per_step=planned.rows_per_step,
-        ),
-        model=model.train(),
-        optimizer=build_optimizer(
-            model,
-            learning_rate=planned.learning_rate,
-            betas=(config.beta1, config.beta2),
-            weight_decay=config.weight_decay,
-        ),
-        metrics=MetricsWriter(job.run_dir),
-        environment=environment_record(threads=job.threads, num_ranks=num_ranks, device=name),
-        exact=device.type == "cpu",
-    )
-
-
-def _open_device() -> torch.device:
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    torch.cuda.set_device(device)
-    torch.set_float32_matmul_precision("high")
-    return device
-
-
-def _resume(run: Run) -> CheckpointRef | None:
-    """Continue from the newest valid checkpoint of this run, else begin; None when it begins."""
-    digests = {"data_digest": data_digest(run.job.data), "tokenizer_digest": run.job.data.tokenizer_digest}
-    # Rank 0 alone may move damaged checkpoints aside; the others then find the same newest one.
-    found = newest_valid(run.store, run.job.fingerprint, expected=digests) if run.rank == 0 else None
-    _barrier(run)
-    if run.rank != 0:
-        found = newest_valid(run.store, run.job.fingerprint, expected=digests)
-    if found is None:
-        _begin(run)
-        return None
-    manifest, ref = found
-    changed = differences(manifest.environment, run.environment)
-    run.exact = run.exact and manifest.exact and not changed
-    if not run.exact:
-        logger.warning("continues, not bit-exact: %s", ", ".join(changed) or "an earlier part of the run was not")
-    with open_checkpoint(run.store, ref.key) as (_, files):
-        _load_weights(run.model, files["model.safetensors"], ref.key)
-        state = json.loads(files["state.json"].read_text())
-        if Sampler.from_record(state["sampler"]) != run.sampler:
-            raise TrainingError(
-                f"{ref.key} was read in another order ({state['sampler']}) than this run's ({run.sampler.record()}); "
-                "the fingerprint must change with the recipe"
-            )
-        restore_optimizer(run.model, run.optimizer, load_file(files["optimizer.safetensors"]))
-        _restore_random_state(state["random"])
-        if run.rank == 0:
-            run.metrics.restart(files[METRICS_FILE])
-    run.start_step = ref.step
-    logger.info("continues at step %d of %d", ref.step, run.plan.total_steps)
-    return ref
-
-
-def _begin(run: Run) -> None:
-    if run.rank == 0:
-        run.metrics.restart(None)
-    start = run.job.start
-    if start is None:
-        logger.info("begins with fresh weights, %d parameters", run.plan.num_parameters)
-        return
-    with open_checkpoint(run.store, start.key) as (manifest, files):
-        if manifest.tokenizer_digest != run.job.data.tokenizer_digest:
-            raise TrainingError(
-                f"start {start.key} has tokenizer {manifest.tokenizer_digest[:12]}, the tokens have "
-                f"{run.job.data.tokenizer_digest[:12]}; tokenize the corpus with the checkpoint's tokenizer"
-            )
-        _load_weights(run.model, files["model.safetensors"], start.key)
-    logger.info("begins with the weights of %s", start.key)
-
-
-def _load_weights(model: LlamaForCausalLM, path: Path, key: str) -> None:
-    try:
-        missing, unexpected = model.load_state_dict(load_file(path), strict=False)
-    except RuntimeError as error:
-        raise TrainingError(
-            f"{key} has weights of another shape than train.model; use the shape it was made with"
-        ) from error
-    tied = set(model.config.tie_word_embeddings * ["lm_head.weight"])
-    if set(missing) - tied or unexpected:
-        raise TrainingError(
-            f"{key} lacks {len(set(missing) - tied)} weights of train.model and has {len(unexpected)} others; "
-            "use the shape it was made with"
-        )
 
 
 def _train_steps(run: Run, stop: threading.Event) -> Outcome:
@@ -281,7 +111,7 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
                 logged_at, logged_step = time.perf_counter(), done
         if saves or stopping:
             before = time.perf_counter()
-            ref = _save(run, done)
+            ref = save_run(run, done)
             logged_at += time.perf_counter() - before
             if last or stopping:
                 return Outcome(attempt=job.attempt, status="finished" if last else "stopped", checkpoint=ref)
@@ -332,67 +162,3 @@ def _not_finite(step: int, loss: float, grad_norm: float, learning_rate: float) 
         f"{learning_rate:.3g}); the update was not made. Lower train.learning_rate, set train.grad_clip, or add "
         "train.z_loss: 1e-5"
     )
-
-
-def _save(run: Run, done: int) -> CheckpointRef:
-    """Write the checkpoint after `done` steps; rank 0 writes, all ranks return its ref."""
-    if run.rank == 0:
-        with run.store.scratch() as folder:
-            _write_folder(run, done, folder)
-            save_checkpoint(run.store, folder, _manifest(run, done))
-        logger.info("checkpoint of step %d written", done)
-    _barrier(run)
-    return checkpoint_ref(run.store, key_of(run.job.fingerprint, done))
-
-
-def _write_folder(run: Run, done: int, folder: Path) -> None:
-    run.model.save_pretrained(folder)
-    copy_files(run.store, run.job.data.tokenizer_key, TOKENIZER_FILES, folder)
-    save_file(optimizer_tensors(run.model, run.optimizer), folder / "optimizer.safetensors")
-    state = {
-        "step": done,
-        "tokens": done * run.config.batch_tokens,
-        "sampler": run.sampler.record(),
-        "random": _random_state(),
-    }
-    (folder / "state.json").write_text(json.dumps(state, sort_keys=True))
-    run.metrics.copy_to(folder)
-
-
-def _manifest(run: Run, done: int) -> CheckpointManifest:
-    data = run.job.data
-    return CheckpointManifest(
-        fingerprint=run.job.fingerprint,
-        step=done,
-        total_steps=run.plan.total_steps,
-        tokens_seen=done * run.config.batch_tokens,
-        num_parameters=run.plan.num_parameters,
-        milestone=run.plan.is_milestone(done),
-        files=(),
-        recipe_digest=run.job.recipe_digest,
-        data_digest=data_digest(data),
-        tokenizer_digest=data.tokenizer_digest,
-        corpus=data.corpus,
-        start=run.job.start.key if run.job.start else None,
-        sampler=run.sampler.record(),
-        environment=run.environment,
-        exact=run.exact,
-    )
-
-
-def _random_state() -> dict[str, str]:
-    state = {"torch": bytes(torch.get_rng_state().tolist()).hex()}
-    if torch.cuda.is_available():
-        state["cuda"] = bytes(torch.cuda.get_rng_state().tolist()).hex()
-    return state
-
-
-def _restore_random_state(state: dict[str, str]) -> None:
-    torch.set_rng_state(torch.tensor(list(bytes.fromhex(state["torch"])), dtype=torch.uint8))
-    if torch.cuda.is_available() and "cuda" in state:
-        torch.cuda.set_rng_state(torch.tensor(list(bytes.fromhex(state["cuda"])), dtype=torch.uint8))
-
-
-def _barrier(run: Run) -> None:
-    if run.num_ranks > 1:
-        dist.barrier()
