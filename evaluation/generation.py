@@ -62,9 +62,11 @@ class TransformersModel:
     ) -> None:
         config = _read_folder(folder)
         import torch
+        import transformers
         from tokenizers import Tokenizer
         from transformers import AutoModelForCausalLM
 
+        transformers.utils.logging.disable_progress_bar()  # a bar per weight file tells nobody anything
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(folder),
             local_files_only=True,

@@ -196,9 +196,10 @@ def _rule_entry(entry: Any, index: int) -> RuleEntry:
     name = entry["rule"]
     module = registry.load("rule", name)
     place = f"{index} (rule {name})"
-    when = _validate(Scope, entry["when"], f"{place}.when") if entry.get("when") else None
+    when = _validate(Scope, entry["when"], f"{place}.when") if entry.get("when") is not None else None
     config = _validate(module.Config, values, place)
-    return RuleEntry(rule=name, id=str(entry.get("id", name)), when=when, config=config)
+    # An empty scope is none: `when: {}` is the same recipe as no `when`.
+    return RuleEntry(rule=name, id=str(entry.get("id") or name), when=when if when != Scope() else None, config=config)
 
 
 def _validate(model: type[BaseModel], values: Any, where: str) -> Any:
@@ -235,6 +236,10 @@ def _shown(path: str, value: Any) -> str:
     """A refused value as a message may show it: secrets masked, long ones cut."""
     if _SECRET_KEY.search(path.rsplit(".", 1)[-1]):
         return "not shown"
+    if isinstance(value, Mapping):
+        return f"a mapping of {', '.join(map(str, value)) or 'nothing'}"
+    if isinstance(value, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in value):
+        return f"a list of {len(value)}"
     text = re.sub(r"(://)[^/@\s]*@", r"\1***@", repr(value))
     return text if len(text) <= 200 else f"{text[:200]}..."
 

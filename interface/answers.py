@@ -76,9 +76,8 @@ def print_document(found: lineage.DocumentTrace, printer: Printer) -> None:
     printer.line(f"document {found.doc_id}")
     for place in found.occurrences[:_MANY]:
         licence = place["licence"] or "licence not stated"
-        printer.line(
-            f"  stands in {place['source']}: {place['uri']} [{place['start']}, {place['end']}), {licence}, {place['state']}"
-        )
+        span = f"[{place['start']}, {place['end']})"
+        printer.line(f"  stands in {place['source']}: {place['uri']} {span}, {licence}, {place['state']}")
     for version in found.versions:
         printer.line(f"  in {version['corpus']}@{version['version']}: {explain(version)}")
         for verdict in version["verdicts"]:

@@ -116,7 +116,23 @@ def doctor(options: Namespace, printer: Printer) -> int:
     return 0 if all(ok for _, ok, _ in checks) else ServiceError.exit_code
 
 
+def preflight(settings: Settings) -> list[tuple[str, bool, str]]:
+    """What must hold before minutes are spent: Python, disk, memory, ports, store."""
+    return [_python(), _disk(settings), _memory(), _ports(settings), _store(settings)]
+
+
 _Check = tuple[str, bool, str]
+
+
+def _ports(settings: Settings) -> _Check:
+    from deployments import local_stack
+    from deployments.ports import is_free
+
+    if local_stack.status(settings).running:
+        return "ports", True, "the local stack runs already"
+    taken = [port for port in (4200, 5000) if not is_free(port)]
+    text = f"{' and '.join(map(str, taken))} taken, others are chosen and shown" if taken else "4200 and 5000 are free"
+    return "ports", True, text
 
 
 def _python() -> _Check:

@@ -183,9 +183,7 @@ def _host_and_path(codes, kinds, start, end):
 def _is_web_address(codes, kinds, start, end):
     """Rule 6; linear, because a host never holds an '@'."""
     at = start
-    while at < end and (
-        kinds[at] & (LETTER | ASCII_DIGIT) or codes[at] in (0x2B, 0x2D, 0x2E, 0x5F)
-    ):
+    while at < end and (kinds[at] & (LETTER | ASCII_DIGIT) or codes[at] in (0x2B, 0x2D, 0x2E, 0x5F)):
         at += 1
     if at - start >= 2 and at + 3 < end and codes[at] == 0x3A and codes[at + 1] == 0x2F and codes[at + 2] == 0x2F:
         if _host_and_path(codes, kinds, at + 3, end):

@@ -34,12 +34,16 @@ def _count(name: str, unit: str, meaning: str) -> FeatureColumn:
 LABEL_COLUMNS: tuple[FeatureColumn, ...] = (
     FeatureColumn("media_type", pa.string(), "media type", "as the source or the extractor stated it"),
     FeatureColumn(
-        "language", pa.string(), "ISO 639-1 code",
+        "language",
+        pa.string(),
+        "ISO 639-1 code",
         "stated by the source, else detected; 'und' where neither is possible; "
         "a language without a two-letter code keeps its ISO 639-3 code",
     ),
     FeatureColumn(
-        "language_score", pa.float64(), "probability",
+        "language_score",
+        pa.float64(),
+        "probability",
         "the detector's, rounded to 4 decimals; 1.0 where the source stated the language, 0.0 for 'und'",
     ),
     FeatureColumn("language_stated", pa.bool_(), "flag", "the language is the source's statement, not a guess"),
@@ -85,13 +89,19 @@ COUNT_COLUMNS: tuple[FeatureColumn, ...] = (
     _count("num_distinct_stop_words_any_case", "word type", "listed stop words that occur in any case"),
     # repeated n-grams of words
     *(
-        _count(f"top_{n}_gram_chars", "character",
-               f"length of the most frequent {n}-gram (joined by spaces, the earliest of equals) times its count")
+        _count(
+            f"top_{n}_gram_chars",
+            "character",
+            f"length of the most frequent {n}-gram (joined by spaces, the earliest of equals) times its count",
+        )
         for n in TOP_NGRAM_SIZES
     ),
     *(
-        _count(f"duplicate_{n}_gram_chars", "character",
-               f"in {n}-grams (joined by nothing) that stood before; after a hit the scan skips {n} words")
+        _count(
+            f"duplicate_{n}_gram_chars",
+            "character",
+            f"in {n}-grams (joined by nothing) that stood before; after a hit the scan skips {n} words",
+        )
         for n in DUPLICATE_NGRAM_SIZES
     ),
 )

@@ -5,6 +5,9 @@ short samples whose language must be guessed. A row depends on its document and 
 not on batch, order, threads or machine. Measured on documentation, per core: see benchmarks/features.py.
 """
 
+from functools import lru_cache
+from typing import Any
+
 import pyarrow as pa
 
 from datasets_pipeline.features.columns import COUNT_COLUMNS, feature_schema
@@ -13,7 +16,8 @@ from ingot.errors import DataError
 
 
 def compute_features(
-    text: pa.ChunkedArray | pa.Array, media_type: pa.ChunkedArray | pa.Array,
+    text: pa.ChunkedArray | pa.Array,
+    media_type: pa.ChunkedArray | pa.Array,
     stated_language: pa.ChunkedArray | pa.Array,
 ) -> pa.Table:
     """Every feature of every document, as `columns.feature_schema()`, in the order of the rows given.
@@ -48,6 +52,14 @@ def compute_features(
     return pa.concat_tables(tables) if tables else feature_schema().empty_table()
 
 
+@lru_cache(maxsize=1)
+def _stop_word_tables() -> Any:
+    """One row a language in the order of STOP_WORD_LANGUAGES, then an empty one for all others."""
+    from datasets_pipeline.features.feature_kernels import stop_word_tables
+
+    return stop_word_tables([*(STOP_WORDS[name] for name in STOP_WORD_LANGUAGES), ()])
+
+
 def _chunk_features(text: pa.LargeStringArray, media_type: pa.Array, stated: list[str | None]) -> pa.Table:
     import numpy as np
 
@@ -72,10 +84,9 @@ def _chunk_features(text: pa.LargeStringArray, media_type: pa.Array, stated: lis
         for row, (code, score) in zip(chosen, language.detect_languages(pieces), strict=True):
             codes[row], scores[row] = code, score
 
-    # The last row of the stop-word tables is empty: languages without a list.
     row_of = {name: row for row, name in enumerate(STOP_WORD_LANGUAGES)}
     rows = np.array([row_of.get(code, len(row_of)) for code in codes], dtype=np.int64)
-    keys, bits = feature_kernels.stop_word_tables([*(STOP_WORDS[name] for name in STOP_WORD_LANGUAGES), ()])
+    keys, bits = _stop_word_tables()
     counts = feature_kernels.count_features(data, offsets, rows, classes, lower_case_table(), keys, bits)
     columns = [
         media_type,

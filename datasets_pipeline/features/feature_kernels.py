@@ -82,14 +82,19 @@ def _table_mask(entries):
 
 @njit(nogil=True)
 def _word_scratch(size):
-    return (np.empty(size + 1, np.uint64), np.empty(size + 1, np.uint64), np.empty(size + 1, np.int64),
-            np.empty(size, np.uint64), np.empty(size, np.uint64), np.empty(size, np.uint8))
+    return (
+        np.empty(size + 1, np.uint64),
+        np.empty(size + 1, np.uint64),
+        np.empty(size + 1, np.int64),
+        np.empty(size, np.uint64),
+        np.empty(size, np.uint64),
+        np.empty(size, np.uint8),
+    )
 
 
 @njit(nogil=True)
 def _chunk_scratch(size):
-    return (np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64),
-            np.empty(2 * size, np.int64))
+    return (np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64), np.empty(2 * size, np.int64))
 
 
 def _compile(source_digest: int) -> tuple[Any, Any]:
@@ -136,9 +141,7 @@ def _compile(source_digest: int) -> tuple[Any, Any]:
                 counts, firsts = np.empty(slots, np.int32), np.empty(slots, np.int32)
                 stamp = np.uint32(0)
             stamp += np.uint32(1)
-            count_characters_and_lines(
-                data, start, end, classes, row, keys, keys_2, stamps, stamp, mask
-            )
+            count_characters_and_lines(data, start, end, classes, row, keys, keys_2, stamps, stamp, mask)
             row[NUM_WORDS] = num_words
             row[NUM_NON_SYMBOL_WORDS] = counters[NON_SYMBOL]
             row[NON_SYMBOL_WORD_CHARS] = counters[NON_SYMBOL_CHARS]

@@ -230,7 +230,7 @@ def count_characters_and_lines(text, start, end, class_table, row, line_keys, pa
                 pending_newlines = 0
                 paragraph_hash = (paragraph_hash ^ np.uint64(code)) * _HASH_STEP
                 paragraph_chars += 1
-        previous = code
+        previous = int(code)
         at += width
 
     row[NUM_CHARS] = chars

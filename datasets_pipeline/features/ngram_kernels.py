@@ -18,9 +18,7 @@ from datasets_pipeline.features.pointers import pointer_to
 from datasets_pipeline.features.word_kernels import WINDOW_CHARS
 
 # Odd 64-bit multipliers, one per position in the n-gram.
-_POSITION = np.array(
-    [0x8CB92BA72F3D8DD7, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x85EBCA77C2B2AE63], dtype=np.uint64
-)
+_POSITION = np.array([0x8CB92BA72F3D8DD7, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x85EBCA77C2B2AE63], dtype=np.uint64)
 
 
 @njit(nogil=True)
@@ -59,9 +57,9 @@ def top_ngram_chars(words, num_words, size, key_table, marks, count_table, first
 def mark_repeats(words, num_words, key_table, marks, first_table, stamp, mask):
     """Note for each word whether the WINDOW_CHARS characters from its start occur at another word's start.
 
-    An n-gram of at least that many characters can only be a duplicate, or have one, where they do. In
-    ordinary text that is one place in ten, so that the six look-ups a word below become less than one,
-    with the same result. Near the end of the text, where the window is cut short, it counts as repeated.
+    An n-gram of at least that many characters can only be a duplicate, or have one, where they do. On
+    documentation that is a quarter of the places, so most of the six look-ups a word below are spared, with
+    the same result. Near the end of the text, where the window is cut short, it counts as repeated.
     """
     windows, repeats = pointer_to(words[4]), pointer_to(words[5])
     keys, stamps, firsts = pointer_to(key_table), pointer_to(marks), pointer_to(first_table)

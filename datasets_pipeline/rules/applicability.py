@@ -46,9 +46,7 @@ def in_languages(features: pa.Table, languages: Collection[str]) -> Bools:
 def is_prose(features: pa.Table) -> Bools:
     """bool [n]: the medium is not known to be a program or a table; unknown media count as prose."""
     media = features["media_type"]
-    code = pc.and_not(
-        pc.starts_with(media, "text/x-"), pc.is_in(media, value_set=pa.array(_PROSE, pa.string()))
-    )
+    code = pc.and_not(pc.starts_with(media, "text/x-"), pc.is_in(media, value_set=pa.array(_PROSE, pa.string())))
     return ~_numpy(pc.or_(code, pc.is_in(media, value_set=pa.array(_NOT_PROSE, pa.string()))))
 
 

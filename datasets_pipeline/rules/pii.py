@@ -12,8 +12,8 @@ What is taken for an IP address: four octets without leading zeros, or IPv6 as R
 space (with `reserved`, also in private, loopback and documentation ranges). Not a version or section number:
 glued to letters, digits, `_`, a letter and `-`, or further dotted parts (`v1.2.3.4`, `1.2.3.4.5`,
 `1.2.3.4-rc1`, `foo-1.2.3.4`); after a comparison (`==1.2.3.4`), a product (`Name/1.2.3.4`), `§`, or a word such
-as version, release, section, chapter; before `=` (an object identifier); or, all four parts below 32, in
-a Markdown heading, at the start of a line before a word, or as the text of a link to a place in a page.
+as version, release, section, chapter; before `=` (an object identifier); or, all four parts below 32, after `@`,
+in a Markdown heading, at the start of a line before a word, or as the text of a link to a place in a page.
 """
 
 import re
@@ -82,7 +82,7 @@ _IPV4 = re.compile(
     rb"[0-9](?<![A-Za-z0-9_.][0-9])(?<![A-Za-z]-[0-9])[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![A-Za-z0-9_=]|\.[0-9]|-[A-Za-z]|\.[A-Za-z]{2})"
 )
 _IPV6 = re.compile(
-    rb"(?<![A-Za-z0-9_:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:[0-9]{1,3}\.){3}[0-9]{1,3})?"
+    rb"(?<![A-Za-z0-9_:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f]{1,4})?"
     rb"(?![A-Za-z0-9_:])"
 )
 _VERSION_CONTEXT = re.compile(
@@ -192,6 +192,8 @@ def _is_version(data: bytes, match: re.Match[bytes]) -> bool:
     if any(int(octet) >= MAX_SECTION for octet in match.group().split(b".")):
         return False
     is_titled = re.match(rb"\.?[ \t]+[A-Za-z]|\]\([^)\s]*#", data[match.end() : match.end() + 200]) is not None
+    if before.endswith(b"@"):
+        return True  # name@1.2.3.4, as package managers write it
     if before.endswith(b"["):
         return is_titled  # a link to a section
     return _IN_HEADING.search(before) is not None or (is_titled and _LINE_START.search(before) is not None)

@@ -168,3 +168,10 @@ def test_a_kill_before_the_put_leaves_nothing_and_after_it_the_whole_object(
         keys = local_store.list("shards/")
         assert bool(keys) == there
         assert [check_object(local_store, key) for key in keys] == [local_store.size(key) for key in keys]
+
+
+def test_columns_come_in_the_order_they_were_asked_for_and_a_missing_one_is_damage(local_store: Store) -> None:
+    ref = write_table(local_store, small_table(), "shards")
+    assert read_table(local_store, ref.key, columns=["text", "doc_id"]).column_names == ["text", "doc_id"]
+    with pytest.raises(IntegrityError, match=ref.key):
+        read_table(local_store, ref.key, columns=["doc_id", "nothing"])

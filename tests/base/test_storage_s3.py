@@ -174,7 +174,7 @@ def test_a_missing_bucket_is_named_with_a_remedy(s3_endpoint: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (answered("SignatureDoesNotMatch", PermissionError), r"refused to write area/a \(SignatureDoesNotMatch\); check"),
+        (answered("SignatureDoesNotMatch", PermissionError), r"refused to write area/a \(SignatureDoesNotMatch\)"),
         (answered("SlowDown"), r"cannot write area/a .*\(SlowDown\); check that the service answers"),
         (TimeoutError("x"), r"cannot write area/a .*\(TimeoutError\)"),
     ],

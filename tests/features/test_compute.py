@@ -6,7 +6,8 @@ import time
 import pyarrow as pa
 import pytest
 
-from datasets_pipeline.features import COLUMNS, compute_features, feature_schema
+from datasets_pipeline.features import COLUMNS, FEATURE_VERSION, compute_features, feature_schema
+from ingot.digests import canonical_json, sha256_hex
 from ingot.errors import DataError
 from tests.features.feature_rows import features_of, row_of
 from tests.features.real_documents import real_documents
@@ -143,3 +144,11 @@ def test_stop_words_are_counted_as_listed_and_in_any_case() -> None:
     german = row_of("Für die Prüfung ist ÜBER und nicht FÜR", "de")
     assert (german["num_distinct_stop_words"], german["num_distinct_stop_words_any_case"]) == (4, 5)
     assert row_of("the and of", "fi")["num_stop_words"] == 0
+
+
+def test_stored_numbers_change_only_with_the_feature_version() -> None:
+    # A change here without a new FEATURE_VERSION would mix two kinds of numbers in one store.
+    table = features_of([text for text in STRANGE if len(text) < 5000], "en")
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    assert FEATURE_VERSION == "1"
+    assert sha256_hex(canonical_json(columns)) == "78e515dba6178d2bf0c320f75c7fa539e4ae854119c8bf8329d620c1c1954384"

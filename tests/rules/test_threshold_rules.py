@@ -113,7 +113,7 @@ def test_a_check_switched_off_never_fails() -> None:
 
 def test_the_language_rule_keeps_what_is_listed_and_believed() -> None:
     features = compute_features(
-        pa.array([ENGLISH, GERMAN, "Das", "123", FRENCH, GERMAN]),
+        pa.array([ENGLISH, GERMAN, "status info error", "123", FRENCH, GERMAN]),
         pa.array(["text/plain"] * 6),
         pa.array([None, None, None, None, None, "en"]),
     )

@@ -1,0 +1,161 @@
+"""`ingot init DIR --source PATH`: a workspace with a commented recipe, after a short look at the folder."""
+
+import os
+import re
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingot.config import load_recipe
+from ingot.errors import DataError, RecipeError
+from interface.output import Printer
+
+_MAX_FILES = 20_000
+_SAMPLE_FILES = 40
+_SAMPLE_BYTES = 20_000
+# What the folder source can read as text today, by file ending.
+_READABLE = (".md", ".markdown", ".txt", ".rst", ".html", ".htm", ".py", ".text")
+_BYTES_PER_TOKEN = 3.5
+_EPOCHS = 4
+_SKIPPED_FOLDERS = {".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a short look at a folder found."""
+
+    files: Counter[str]
+    readable: int
+    readable_bytes: int
+    languages: Counter[str]
+    truncated: bool
+
+
+def init(options: Namespace, printer: Printer) -> int:
+    """`ingot init`."""
+    source = Path(options.source).expanduser().resolve()
+    folder = Path(options.folder).expanduser()
+    if not source.is_dir():
+        raise RecipeError(f"--source {options.source} is not a folder; give the folder that holds your documents")
+    if (folder / "recipe.yaml").exists():
+        raise RecipeError(f"{folder}/recipe.yaml exists; edit it, or choose another folder")
+    look = look_at(source)
+    if look.readable == 0:
+        kinds = (
+            ", ".join(f"{num} {ending or 'without ending'}" for ending, num in look.files.most_common(5)) or "no files"
+        )
+        raise DataError(f"{source} holds {kinds}, nothing that is read yet; known endings: {', '.join(_READABLE)}")
+    name = options.name or corpus_name(folder.resolve().name)
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in ("rules", "sources", "graders"):
+        (folder / part).mkdir(exist_ok=True)
+    (folder / "recipe.yaml").write_text(recipe_text(name, source, look))
+    load_recipe(folder / "recipe.yaml")  # what init writes, build must take
+    printer.line(f"{source}: {look.readable:,} readable files, {look.readable_bytes:,} bytes, {_languages(look)}")
+    printer.line(f"wrote {folder / 'recipe.yaml'}")
+    printer.line(f"next: ingot build {options.folder}")
+    printer.result({"recipe": str(folder / "recipe.yaml"), "files": look.readable, "bytes": look.readable_bytes})
+    return 0
+
+
+def corpus_name(name: str) -> str:
+    """A folder's name as a corpus name."""
+    cleaned = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")
+    return (cleaned or "corpus")[:60]
+
+
+def look_at(source: Path) -> Look:
+    """Count files by ending and guess languages from a few of them."""
+    files: Counter[str] = Counter()
+    readable: list[Path] = []
+    size = 0
+    truncated = False
+    for number, path in enumerate(_walk(source)):
+        if number >= _MAX_FILES:
+            truncated = True
+            break
+        files[path.suffix.lower()] += 1
+        if path.suffix.lower() in _READABLE:
+            readable.append(path)
+            size += path.stat().st_size
+    return Look(files, len(readable), size, _guess_languages(readable), truncated)
+
+
+def _walk(source: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(source):
+        folders[:] = sorted(name for name in folders if name not in _SKIPPED_FOLDERS)
+        for name in sorted(names):
+            path = Path(folder) / name
+            if path.is_file() and not path.is_symlink():
+                yield path
+
+
+def _guess_languages(paths: list[Path]) -> Counter[str]:
+    import pyarrow as pa
+
+    from datasets_pipeline.features import compute_features
+
+    step = max(1, len(paths) // _SAMPLE_FILES)
+    texts = [path.read_bytes()[:_SAMPLE_BYTES].decode("utf-8", "replace") for path in paths[::step][:_SAMPLE_FILES]]
+    if not texts:
+        return Counter()
+    none = pa.nulls(len(texts), pa.string())
+    kinds = pa.array(["text/plain"] * len(texts))
+    features = compute_features(pa.array(texts, pa.large_string()), kinds, none)
+    return Counter(language for language in features["language"].to_pylist() if language != "und")
+
+
+def _languages(look: Look) -> str:
+    names = [language for language, _ in look.languages.most_common(5)]
+    return f"mostly {', '.join(names)}" if names else "language unknown"
+
+
+def recipe_text(name: str, source: Path, look: Look) -> str:
+    """The recipe, with sizes that fit the folder and a sentence beside each choice."""
+    tokens = max(20_000, min(2_000_000, round(look.readable_bytes / _BYTES_PER_TOKEN * _EPOCHS, -3)))
+    small = look.readable_bytes < 2_000_000
+    common = [language for language, num in look.languages.most_common() if num >= max(2, look.languages.total() // 20)]
+    keep = ", ".join(sorted(common or [language for language, _ in look.languages.most_common(1)]))
+    # About a dozen documents must be held out to say anything; a tiny folder gives a larger share for that.
+    share = max(0.02, min(0.3, round(12 / max(1, look.readable), 2)))
+    language_rule = f"  - rule: language\n    keep: [{keep}] # found in a sample of your files\n" if keep else ""
+    return f"""\
+# {name}: written after a short look at the folder ({look.readable:,} readable files, {look.readable_bytes:,} bytes).
+# Every key: `ingot schema recipe`. Try a change without editing: `ingot build . --set train.0.tokens=50_000`.
+corpus: {name}
+
+sources:
+  - source: folder
+    name: documents
+    uri: {source} # a place: it may move without making a new version
+    include: ["**/*.md", "**/*.markdown", "**/*.txt", "**/*.rst", "**/*.html", "**/*.htm", "**/*.py"]
+    licence: internal # for documents that do not state their own
+
+# What is dropped, and why, stands in the data card; `ingot why FILE` tells it for one document.
+rules:
+{language_rule}  - rule: length
+    min_words: 5
+  - rule: gopher_repetition
+    when: {{ media: [text/plain, text/markdown, text/html] }}
+  - rule: pii
+    policy: redact # e-mail and IP addresses are replaced, never stored in the corpus
+
+dedup:
+  near: {{ threshold: 0.8 }} # word 5-gram Jaccard from which two documents are one
+
+heldout: {{ share: {share} }} # never trained on; the model is measured on them
+
+tokenizer: {{ vocab_size: {1024 if small else 4096} }}
+
+train:
+  - stage: pretrain
+    model: {{ family: llama, layers: {2 if small else 4}, width: {96 if small else 128} }}
+    sequence_length: 256
+    batch_tokens: {1024 if small else 4096}
+    tokens: {tokens:_} # about {_EPOCHS} passes over your text at the most
+
+evaluate:
+  suites: [heldout]
+"""
