@@ -24,8 +24,8 @@ def waterfall_rows(manifest: Manifest) -> list[dict[str, Any]]:
     return [{"step": label, "documents": num, "share": f"{num / total:.1%}"} for label, num in waterfall(manifest)]
 
 
-def card_html(manifest: Manifest, corpus: CorpusRef) -> str:
-    """The card as one self-contained page."""
+def card_html(manifest: Manifest, corpus: CorpusRef, tokens: dict[str, dict[str, int]] | None = None) -> str:
+    """The card as one self-contained page; tokens are `count_tokens` of it, once it was tokenized."""
     identity = manifest.identity
     facts: list[list[object]] = [
         ["version", corpus.name],
@@ -34,6 +34,7 @@ def card_html(manifest: Manifest, corpus: CorpusRef) -> str:
         ["documents dropped", identity.accounting["dropped"]],
         ["occurrences", identity.accounting["occurrences"]],
         ["bytes of training text", corpus.num_bytes],
+        ["tokens of training text", sum(tokens["source"].values()) if tokens else "not tokenized yet"],
         ["shards", len(identity.shards)],
         ["content digest", identity.content_digest],
         ["root digest", identity.root_digest],
@@ -44,7 +45,8 @@ def card_html(manifest: Manifest, corpus: CorpusRef) -> str:
         ("What happened to the documents", waterfall_svg(waterfall(manifest), title=f"Documents of {corpus.name}")),
     ]
     for key, title in _GROUPS:
-        sections.append((f"By {title.lower()}", _group_table(identity.statistics[key], title)))
+        counts = tokens[key] if tokens else None
+        sections.append((f"By {title.lower()}", _group_table(identity.statistics[key], title, counts)))
     rules = [[rule, *values.values()] for rule, values in identity.statistics["rules"].items()]
     edits = identity.statistics["edits"]
     spans = ", ".join(f"{kind} {number(num)}" for kind, num in edits["spans"].items()) or "none"
@@ -56,14 +58,21 @@ def card_html(manifest: Manifest, corpus: CorpusRef) -> str:
     return html_page(f"Data card of {corpus.name}", sections)
 
 
-def _group_table(rows: dict[str, dict[str, int]], title: str) -> str:
+def _group_table(rows: dict[str, dict[str, int]], title: str, tokens: dict[str, int] | None) -> str:
     ordered = sorted(rows.items(), key=lambda item: (-item[1]["kept_bytes"], item[0]))
-    shown = [[name, r["documents"], r["kept"], r["heldout"], r["kept_bytes"]] for name, r in ordered[:_MAX_ROWS]]
-    if len(ordered) > _MAX_ROWS:
-        rest = [r for _, r in ordered[_MAX_ROWS:]]
-        sums = [sum(r[key] for r in rest) for key in ("documents", "kept", "heldout", "kept_bytes")]
-        shown.append([f"{len(rest)} more", *sums])
-    return table_html([title.lower(), "documents", "kept", "held out", "kept bytes"], shown)
+    keys = ("documents", "kept", "heldout", "kept_bytes")
+    shown: list[list[object]] = [[name, *(row[key] for key in keys)] for name, row in ordered[:_MAX_ROWS]]
+    rest = ordered[_MAX_ROWS:]
+    if rest:
+        shown.append([f"{len(rest)} more", *(sum(row[key] for _, row in rest) for key in keys)])
+    header = [title.lower(), "documents", "kept", "held out", "kept bytes"]
+    if tokens is not None:
+        header.append("tokens")
+        for line, (name, _) in zip(shown, ordered[:_MAX_ROWS], strict=False):
+            line.append(tokens.get(name, 0))
+        if rest:
+            shown[-1].append(sum(tokens.get(name, 0) for name, _ in rest))
+    return table_html(header, shown)
 
 
 def _sources(sources: dict[str, Any]) -> str:

@@ -74,7 +74,9 @@ def decide(
     )
     key = f"plans/{digest}.json"
     if store.exists(key):
-        return DecisionsRef.model_validate(store.read_record(key))
+        stored = DecisionsRef.model_validate(store.read_record(key))
+        if _is_whole(store, stored):
+            return stored
     documents = distinct_documents(occurrences)
     features = document_features(store, documents)
     judgements = judge(store, recipe.rules, documents, features)
@@ -108,6 +110,12 @@ def decide(
         store.put_if_absent(key, ref.model_dump(mode="json"))
     crashpoint("decide.record.after", digest)
     return ref
+
+
+def _is_whole(store: Store, ref: DecisionsRef) -> bool:
+    """Whether every object of stored decisions is still there; a lost one is made again."""
+    parts = [(f"decisions/{part.sha256}.parquet", part.bytes) for part in ref.decisions]
+    return all(store.size(key) == size for key, size in [(ref.plan.key, ref.plan.bytes), *parts])
 
 
 def _near_duplicates(

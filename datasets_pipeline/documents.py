@@ -20,6 +20,9 @@ from ingot.parquet import write_table
 from ingot.schemas import DOCUMENTS, QUARANTINE
 from ingot.storage import Store
 
+# Reasons that say nothing about a file's bytes: what caused them may be gone tomorrow, with the same size and mtime.
+_NOT_THE_BYTES = frozenset({"timeout", "killed", "unreadable"})
+
 
 @dataclass(frozen=True)
 class FileOutcome:
@@ -86,8 +89,9 @@ def read_unit(unit: ReadUnit) -> list[FileOutcome]:
     rows = _Rows()
     for task in unit.files:
         outcomes.append(_read_file(module, config, task, rows))
+    # In the order of the rows: one name must never mean two orders.
     name = sha256_hex(
-        "\n".join([unit.extraction_digest, *sorted(f"{o.uri}\t{o.digest}" for o in outcomes if not o.reused)]).encode()
+        "\n".join([unit.extraction_digest, *(f"{o.uri}\t{o.digest}" for o in outcomes if not o.reused)]).encode()
     )[:32]
     if rows.documents:
         table = pa.Table.from_pylist(rows.documents, schema=DOCUMENTS)
@@ -129,7 +133,7 @@ def _read_file(module: Any, config: Any, task: FileTask, rows: _Rows) -> FileOut
         result = module.extract_file(config, entry, content.data)
     except ExtractionError as error:
         rows.quarantine.append(_quarantined(entry.uri, 0, entry.size, error.reason, error.message))
-        return FileOutcome(entry.uri, digest, "quarantined", error.reason, retry=error.reason in ("timeout", "killed"))
+        return FileOutcome(entry.uri, digest, "quarantined", error.reason, retry=error.reason in _NOT_THE_BYTES)
     first_row = len(rows.documents)
     rejects: Sequence[Reject] = result.rejects
     for reject in rejects:

@@ -56,6 +56,10 @@ def band_buckets(
     member = row[present].astype(np.int64)
     order = np.lexsort((member, key, band))
     band, key, member = band[order], key[order], member[order]
+    # Two runs at the same time may each have added a document: it is one member of its bucket.
+    once = np.ones(len(member), bool)
+    once[1:] = (band[1:] != band[:-1]) | (key[1:] != key[:-1]) | (member[1:] != member[:-1])
+    band, key, member = band[once], key[once], member[once]
     opens = np.ones(len(member), bool)
     opens[1:] = (band[1:] != band[:-1]) | (key[1:] != key[:-1])
     label = np.cumsum(opens) - 1

@@ -11,14 +11,14 @@ _PERMISSIVE = ("MIT", "BSD", "Apache", "ISC", "PSF", "Python-2", "Zlib", "CC-BY"
 
 def strictness(licence: str) -> int:
     """0 (public domain) to 5 (unknown); an expression is as strict as its strictest part."""
-    if licence == "unknown":
-        return 5
     parts = licence.replace("(", " ").replace(")", " ").split()
     names = [part for part in parts if part not in ("AND", "OR", "WITH")]
     return max((_rank(name) for name in names), default=5)
 
 
 def _rank(name: str) -> int:
+    if name == "unknown":
+        return 5
     if name in _PUBLIC_DOMAIN:
         return 0
     for rank, prefixes in ((3, _STRONG_COPYLEFT), (2, _WEAK_COPYLEFT), (1, _PERMISSIVE)):

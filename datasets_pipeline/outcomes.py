@@ -44,18 +44,19 @@ def own_verdicts(store: Store, documents: pa.Table, features: pa.Table, edits: l
     """(rule, reason) by row, for documents that could not be analysed or that edits leave empty."""
     failed = np.flatnonzero(features["failed"].to_numpy(zero_copy_only=False))
     verdicts = {int(row): (ANALYSIS_RULE, "analysis_failed") for row in failed}
-    sizes = features["num_bytes"].to_numpy()
+    visible = features["num_chars"].to_numpy() - features["num_whitespace"].to_numpy()
+    suspects: dict[str, list[int]] = {}
     for row, spans in enumerate(edits):
-        covered = sum(span["end"] - span["start"] for span in spans if span["replacement"] is None)
-        # Only where deletions take half of it can nothing but blanks be left; then the text is looked at.
-        if covered * 2 >= sizes[row] and covered and _is_empty_after(store, documents, row, spans):
-            verdicts.setdefault(row, (EDITS_RULE, "empty_after_edit"))
+        deleted = sum(span["end"] - span["start"] for span in spans if not (span["replacement"] or "").strip())
+        # Only where as many bytes go as there are visible characters can nothing be left: then the text is read.
+        if deleted and deleted >= visible[row]:
+            suspects.setdefault(documents["unit"][row].as_py(), []).append(row)
+    for unit, rows in sorted(suspects.items()):
+        texts = read_table(store, f"documents/{unit}.parquet", columns=["text"])["text"]
+        for row in rows:
+            if apply_spans(texts[documents["row"][row].as_py()].as_py(), edits[row]) == "":
+                verdicts.setdefault(row, (EDITS_RULE, "empty_after_edit"))
     return verdicts
-
-
-def _is_empty_after(store: Store, documents: pa.Table, row: int, spans: list[Span]) -> bool:
-    table = read_table(store, f"documents/{documents['unit'][row].as_py()}.parquet", columns=["text"])
-    return apply_spans(table["text"][documents["row"][row].as_py()].as_py(), spans) == ""
 
 
 def merged_edits(judgements: Sequence[Judgement], num: int) -> list[list[Span]]:

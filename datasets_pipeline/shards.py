@@ -19,7 +19,7 @@ from ingot.config import ShardLayout
 from ingot.crashpoints import crashpoint
 from ingot.errors import DataError, IntegrityError
 from ingot.manifest import ShardEntry, Split
-from ingot.parquet import read_table, write_table
+from ingot.parquet import WRITER_VERSION, read_table, write_table
 from ingot.schemas import SCHEMA_VERSION, SHARDS, SPAN
 from ingot.storage import Store
 
@@ -112,7 +112,8 @@ def _chunks(store: Store, plan: pa.Table, split: Split, layout: ShardLayout) -> 
 
 
 def _unit(store: Store, split: Split, rows: Sequence[dict[str, Any]]) -> ShardUnit:
-    digest = hashlib.sha256(f"{SCHEMA_VERSION}\t{split}\n".encode())
+    # The writer's versions are in it: a shard of an older library must not stand in for one of this run.
+    digest = hashlib.sha256(f"{SCHEMA_VERSION}\t{WRITER_VERSION}\t{pa.__version__}\t{split}\n".encode())
     for row in rows:
         # Every column of the shard is in the list: a moved page has the same text but another uri.
         fields = (row["doc_id"].hex(), edit_digest(row["spans"]), row["source"], row["uri"], row["language"],

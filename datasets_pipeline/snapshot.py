@@ -92,14 +92,16 @@ def distinct_documents(occurrences: pa.Table) -> pa.Table:
     ids = occurrences["doc_id"].to_pylist()
     licences = occurrences["licence"].to_pylist()
     first: dict[bytes, int] = {}
-    stated: dict[bytes, set[str]] = {}
+    stated: dict[bytes, dict[str, int]] = {}
     count: dict[bytes, int] = {}
     for row, doc_id in enumerate(ids):
         first.setdefault(doc_id, row)
-        stated.setdefault(doc_id, set()).add(licences[row])
+        stated.setdefault(doc_id, {}).setdefault(licences[row], row)
         count[doc_id] = count.get(doc_id, 0) + 1
     order = sorted(first)
     table = occurrences.take(pa.array([first[doc_id] for doc_id in order], pa.int64()))
-    strict = [licences[first[d]] if len(stated[d]) == 1 else strictest(list(stated[d])) for d in order]
-    table = table.set_column(table.column_names.index("licence"), "licence", pa.array(strict, pa.string()))
+    # The first occurrence with the strictest licence; its evidence goes with it.
+    strict = pa.array([stated[d][strictest(list(stated[d]))] for d in order], pa.int64())
+    for name in ("licence", "licence_evidence"):
+        table = table.set_column(table.column_names.index(name), name, occurrences[name].take(strict))
     return table.append_column("num_occurrences", pa.array([count[d] for d in order], pa.int32())).combine_chunks()

@@ -210,8 +210,7 @@ def trace_model(store: Store, query: str) -> dict[str, Any]:
     corpus, number = manifest.find(store, model.details["corpus"])
     identity = manifest.read(store, corpus, number).identity
     subject_entries = [entry for entry in entries if entry.subject == model.subject]
-    tokens = int(model.details.get("num_tokens", 0))
-    kept_bytes = sum(row["kept_bytes"] for row in identity.statistics["source"].values()) or 1
+    counts = model.details.get("tokens", {})
     return {
         "model": model.name,
         "version": model.version,
@@ -229,19 +228,19 @@ def trace_model(store: Store, query: str) -> dict[str, Any]:
                 "root_digest": identity.root_digest,
                 "content_digest": identity.content_digest,
                 "documents": identity.accounting["kept"],
-                "tokens": tokens,
+                "tokens": model.details.get("num_tokens"),
             }
         ],
         "sources": [
-            # Tokens of a source are its share of the bytes: exact counts per source are not stored.
-            {"source": name, **row, "tokens_estimated": round(tokens * row["kept_bytes"] / kept_bytes)}
+            {"source": name, **row, "tokens": counts.get("source", {}).get(name, 0)}
             for name, row in identity.statistics["source"].items()
         ],
         "licences": [
-            {"licence": name, "documents": row["kept"], "bytes": row["kept_bytes"]}
+            {"licence": name, "documents": row["kept"], "bytes": row["kept_bytes"],
+             "tokens": counts.get("licence", {}).get(name, 0)}
             for name, row in sorted(identity.statistics["licence"].items(), key=lambda item: -item[1]["kept_bytes"])
             if row["kept"]
-        ],
+        ],  # fmt: skip
         "ledger": [
             {"sequence": e.sequence, "time": e.time, "verb": e.verb, "by": e.actor.id, "kind": e.actor.kind,
              "established_by": e.actor.established_by, "details": _short(e.details)}
@@ -260,4 +259,4 @@ def _aliases(store: Store, name: str, version: int, entries: list[ledger.Entry])
 
 
 def _short(details: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in details.items() if key not in ("recipe", "model", "version")}
+    return {key: value for key, value in details.items() if key not in ("recipe", "model", "version", "tokens")}

@@ -61,10 +61,10 @@ def print_model(answer: dict[str, Any], printer: Printer) -> None:
     )
     for corpus in answer["corpora"]:
         printer.line(f"trained on {corpus['corpus']}: {corpus['documents']:,} documents, {corpus['tokens']:,} tokens")
-    rows = [[s["source"], s["documents"], s["kept"], s["tokens_estimated"]] for s in answer["sources"]]
-    printer.table(rows, ["source", "documents", "kept", "tokens (by share of bytes)"])
-    licences = [[item["licence"], item["documents"], item["bytes"]] for item in answer["licences"]]
-    printer.table(licences[:_MANY], ["licence", "documents", "bytes"])
+    rows = [[s["source"], s["documents"], s["kept"], s["tokens"]] for s in answer["sources"]]
+    printer.table(rows, ["source", "documents", "kept", "tokens"])
+    licences = [[item["licence"], item["documents"], item["bytes"], item["tokens"]] for item in answer["licences"]]
+    printer.table(licences[:_MANY], ["licence", "documents", "bytes", "tokens"])
     for entry in answer["ledger"]:
         printer.line(
             f"  {entry['time']}  {entry['verb']} by {entry['by']} ({entry['kind']}, {entry['established_by']})"

@@ -124,6 +124,6 @@ def print_bits(result: dict[str, Any], printer: Printer) -> None:
     """Bits per byte of the model and of each baseline, with what the baseline is."""
     held_out = f"{result['num_documents']} held-out documents ({result['num_bytes']:,} bytes)"
     printer.line(f"  bits per byte on {held_out}, lower is better:")
-    rows = [[name, b["bits_per_byte"], BASELINE_NOTES.get(name, "")] for name, b in result["baselines"].items()]
-    rows.append(["this model", result["bits_per_byte"], "a minute of training on a CPU"])
-    printer.table(sorted(rows, key=lambda row: -row[1]))
+    rows = [(b["bits_per_byte"], name, BASELINE_NOTES.get(name, "")) for name, b in result["baselines"].items()]
+    rows.append((result["bits_per_byte"], "this model", "a minute of training on a CPU"))
+    printer.table([[name, bits, note] for bits, name, note in sorted(rows, reverse=True)])

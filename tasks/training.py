@@ -10,6 +10,8 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from datasets_pipeline import tokens as token_files
+from datasets_pipeline.card import card_html
+from datasets_pipeline.token_counts import count_tokens
 from ingot import manifest, model_versions, registry, tracking, tracking_versions
 from ingot.config import NamedConfig, Recipe, recipe_digest, resolved
 from ingot.digests import fingerprint
@@ -70,6 +72,7 @@ def train_stage(
         datasets=record.datasets,
     ) as run:
         run.log_json("recipe.json", resolved(recipe))
+        run.log_html("data_card.html", data_card(here, corpus, tokens))
 
         def follow(lines: Sequence[dict[str, Any]]) -> None:
             run.log_metric_lines(lines)
@@ -90,6 +93,12 @@ def train_stage(
         checkpoint: CheckpointRef = registry.load("stage", entry.name).run(entry.config, start, tokens, output)
         run.log_html("lineage.html", lineage_html(corpus, tokens, checkpoint, recipe.model_name))
     return checkpoint
+
+
+def data_card(here: Runtime, corpus: CorpusRef, tokens: TokensRef) -> str:
+    """The data card of what is trained on, with token counts."""
+    found = manifest.read(here.store, corpus.corpus, corpus.version)
+    return card_html(found, corpus, count_tokens(here.store, tokens))
 
 
 def run_folder(here: Runtime, digest: str) -> Path:
@@ -156,6 +165,7 @@ def register(
             "recipe": public_recipe(recipe),
             "code": code_revision(),
             "num_tokens": tokens.num_tokens,
+            "tokens": count_tokens(here.store, tokens),
             "tokens_seen": checkpoint.tokens_seen,
             "num_parameters": checkpoint.num_parameters,
         },

@@ -205,7 +205,8 @@ def test_a_default_written_out_is_the_same_recipe() -> None:
 
 def test_an_empty_scope_is_no_scope_and_a_wrong_one_is_refused() -> None:
     assert recipe_digest(parse_recipe(changed("rules.0.when", {}))) == recipe_digest(parse_recipe(values()))
-    for scope in ([], "", 0, "en"):
+    scopes: tuple[Any, ...] = ([], "", 0, "en")
+    for scope in scopes:
         with pytest.raises(RecipeError, match=r"^rules\.0 \(rule house_style\)\.when: "):
             parse_recipe(changed("rules.0.when", scope))
 

@@ -48,7 +48,7 @@ def test_a_file_has_the_digest_of_its_bytes(tmp_path: Path) -> None:
 
 def test_an_unset_option_has_no_digest_of_its_own() -> None:
     assert without_none({"a": None, "b": [{"c": None}]}) == {"b": [{}]}
-    common = {"inputs": {}, "versions": {}}
+    common: dict[str, dict[str, str]] = {"inputs": {}, "versions": {}}
     assert fingerprint("s", "1", values={"a": None}, **common) == fingerprint("s", "1", values={}, **common)
 
 

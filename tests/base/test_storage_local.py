@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,11 @@ def kill_before_call(number: int) -> None:
         setattr(os, name, counted(getattr(os, name)))
 
 
+def killed_at(number: int, act: Callable[[], Any]) -> None:
+    kill_before_call(number)
+    act()
+
+
 def put_bytes(store: Store, folder: Path) -> None:
     store.put_bytes("shards/a.parquet", NEW, overwrite=True)
 
@@ -69,7 +75,7 @@ def test_a_writer_killed_at_any_step_leaves_the_old_object_or_the_new_one(
         store = Store(str(tmp_path / f"store-{number}"))
         if before is not None:
             store.put_bytes("shards/a.parquet", before)
-        status = in_child(lambda at=number, at_store=store: (kill_before_call(at), put(at_store, tmp_path)))  # type: ignore[misc]
+        status = in_child(partial(killed_at, number, partial(put, store, tmp_path)))
         found = store.read_bytes("shards/a.parquet") if store.exists("shards/a.parquet") else None
         assert found in (before, NEW)
         assert store.list("shards/") == (["shards/a.parquet"] if found else [])
@@ -88,9 +94,7 @@ def test_a_record_killed_at_any_step_is_there_or_not_and_never_half(tmp_path: Pa
     seen = set()
     for number in range(1, 100):
         store = Store(str(tmp_path / f"store-{number}"))
-        status = in_child(
-            lambda at=number, at_store=store: (kill_before_call(at), at_store.put_if_absent("ledger/1.json", record))  # type: ignore[misc]
-        )
+        status = in_child(partial(killed_at, number, partial(store.put_if_absent, "ledger/1.json", record)))
         seen.add(store.exists("ledger/1.json"))
         if store.exists("ledger/1.json"):
             assert store.read_record("ledger/1.json") == record
@@ -190,19 +194,19 @@ def test_the_file_and_then_its_folder_are_flushed_to_disk(
     local_store.put_bytes("area/first", b"x")  # the folders are there now
     argument: Any = {"put_bytes": b"x", "put_file": tmp_path / "file", "put_if_absent": {}}[put]
     events: list[str] = []
-    watched = {"fsync": os.fsync, "replace": os.replace, "link": os.link}
 
-    def fsync(descriptor: int) -> None:
-        kind = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        events.append("fsync folder" if kind else "fsync file")
-        watched["fsync"](descriptor)
+    def watch(name: str, describe: Callable[..., str]) -> None:
+        original: Callable[..., Any] = getattr(os, name)
 
-    def publish(name: str) -> Callable[..., None]:
-        return lambda *paths: (events.append("publish"), watched[name](*paths))[1]
+        def call(*arguments: Any) -> None:
+            events.append(describe(*arguments))
+            original(*arguments)
 
-    monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(os, "replace", publish("replace"))
-    monkeypatch.setattr(os, "link", publish("link"))
+        monkeypatch.setattr(os, name, call)
+
+    watch("fsync", lambda file: "fsync folder" if stat.S_ISDIR(os.fstat(file).st_mode) else "fsync file")
+    watch("replace", lambda *paths: "publish")
+    watch("link", lambda *paths: "publish")
     getattr(local_store, put)("area/second", argument)
     assert events == ["fsync file", "publish", "fsync folder"]
 

@@ -71,9 +71,7 @@ def test_of_8_writers_in_two_processes_exactly_one_wins_a_key(s3_root: str) -> N
     assert set(Store(s3_root).read_record("corpora/handbook/1.json")) == {"who"}
 
 
-def test_a_writer_whose_reply_was_lost_learns_that_it_won(
-    s3_store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_writer_whose_reply_was_lost_learns_that_it_won(s3_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def lose_the_reply(number: int) -> None:
         raise TimeoutError("the reply never came")
 
@@ -141,9 +139,7 @@ def test_a_conflict_is_tried_again_until_it_is_decided(s3_store: Store, monkeypa
     assert len(sent) == 3
 
 
-def test_a_service_that_ignores_the_condition_is_refused(
-    s3_root: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_service_that_ignores_the_condition_is_refused(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(s3_root)
     backend: Any = store._backend
     send = backend._call

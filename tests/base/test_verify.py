@@ -45,9 +45,7 @@ def tamper(draw: random.Random, path: Path, files: dict[Path, bytes], kind: str)
 
 def test_an_untouched_store_passes_and_says_what_was_checked(built_store: TinyStore) -> None:
     seen: list[tuple[str, int, int]] = []
-    report = verify(
-        built_store.store, witness=built_store.witness, on_progress=lambda *progress: seen.append(progress)
-    )
+    report = verify(built_store.store, witness=built_store.witness, on_progress=lambda *progress: seen.append(progress))
     assert (report.ledger_records, report.corpus_versions, report.notes) == (5, 2, ())
     assert report.objects == seen[-1][1] == seen[-1][2] > 30
     assert report.bytes > 10_000

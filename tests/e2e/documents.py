@@ -1,4 +1,4 @@
-"""The made-up handbook that the whole road is tested on: 66 small files with planted secrets and names.
+"""The made-up handbook that the whole road is tested on: about 80 small files with planted secrets and names.
 
 Every page is plain English from a seeded choice of sentences, so that language, length and repetition
 rules keep it; two pages are dropped on purpose. Each page carries one planted secret or name that occurs
@@ -64,16 +64,18 @@ class Handbook:
     twin: str = "pages/page-011.md"
 
 
-def page(number: int, *secrets: str, num_sentences: int = 24, edition: int = 0) -> str:
-    """The text of a page; the same number and edition give the same text."""
-    choose = random.Random(f"page {number} edition {edition}")
-    sentences = [
-        f"{choose.choice(_SUBJECTS)} {choose.choice(_VERBS)} {choose.choice(_OBJECTS)} {choose.choice(_ENDINGS)}."
-        for _ in range(num_sentences)
-    ]
+def page(number: int, *secrets: str, num_sentences: int = 24, num_changed: int = 0) -> str:
+    """The text of a page; `num_changed` of its sentences are others than in the first edition."""
+    first, second = random.Random(f"page {number}"), random.Random(f"page {number}, second edition")
+    sentences = [_sentence(first) for _ in range(num_sentences)]
+    sentences[num_sentences - num_changed :] = [_sentence(second) for _ in range(num_changed)]
     sentences[3:3] = [f"The entry of this page is {secret} and it is not to be repeated." for secret in secrets]
     paragraphs = [" ".join(sentences[i : i + 6]) for i in range(0, len(sentences), 6)]
     return f"# Chapter {number} of the handbook\n\n" + "\n\n".join(paragraphs) + "\n"
+
+
+def _sentence(choose: random.Random) -> str:
+    return " ".join(choose.choice(part) for part in (_SUBJECTS, _VERBS, _OBJECTS, _ENDINGS)) + "."
 
 
 def write_handbook(folder: Path) -> Handbook:
@@ -86,6 +88,10 @@ def write_handbook(folder: Path) -> Handbook:
     twin = (pages / "page-011.md").read_text().replace("Chapter 11 of", "Chapter eleven of")
     (pages / "copy-of-011.md").write_text(twin + f"\nCopied by {secrets[121]}.\n")
     (pages / "too-short.md").write_text(f"Ask {secrets[123]}.\n")
+    for number in range(20, 30):
+        # Jaccard 0.5 to 0.8 with the page it revises: held apart from a held-out page, but no duplicate.
+        revised = page(number, secrets[2 * number], num_changed=5)
+        (pages / f"revised-{number:03d}.md").write_text(revised)
     for number, text in enumerate(_real_pages()):
         (pages / f"real-{number:02d}.md").write_text(text)
     return Handbook(folder)
