@@ -92,7 +92,7 @@ def acquire(
     module = registry.load("source", entry.name)
     digest = extraction_digest(entry)
     prefix = f"acquisition/{config.name}/{digest[:16]}"
-    record = _Record(_read_record(store, prefix), place_digest=sha256_hex(place.encode()))
+    record = _Record(store, _read_record(store, prefix), place_digest=sha256_hex(place.encode()))
     listing: list[FileEntry] = list(module.list_files(config))
     if not listing:
         raise DataError(
@@ -106,11 +106,9 @@ def acquire(
     groups = group_by_size(tasks, min(unit_bytes, max(share, _SMALLEST_UNIT_BYTES)))
     units = [ReadUnit(store, entry.name, values, digest, files) for files in groups]
     outcomes = dict(unchanged)
-    newly_read: Counter[str] = Counter()
     for done in _read_all(pool, units, config.name, on_progress):
         for outcome in done:
             outcomes[outcome.uri] = outcome
-            newly_read["unchanged" if outcome.reused else "looked"] += 1
     key = _write_record(store, prefix, record.updated(listing, outcomes, now))
     counts, reasons = _count(listing, outcomes, set(unchanged), record)
     logger.info(
@@ -169,11 +167,14 @@ def _read_all(
 class _Record:
     """The acquisition record before this run, by uri."""
 
-    def __init__(self, rows: list[dict[str, Any]], place_digest: str) -> None:
+    def __init__(self, store: Store, rows: list[dict[str, Any]], place_digest: str) -> None:
         self.place_digest = place_digest
         self.by_uri: dict[str, list[dict[str, Any]]] = {}
         for row in rows:
             self.by_uri.setdefault(row["uri"], []).append(row)
+        # A unit is a cache: files whose unit was lost are read again.
+        units = {row["unit"] for row in rows if row["unit"] is not None}
+        self._lost = {unit for unit in units if not store.exists(f"documents/{unit}.parquet")}
 
     def sort_out(self, listing: list[FileEntry]) -> tuple[dict[str, FileOutcome], list[FileTask]]:
         """(outcomes of files that need no look, files to open)."""
@@ -185,18 +186,20 @@ class _Record:
             if same is not None:
                 unchanged[entry.uri] = _outcome(same, reused=True)
             else:
-                tasks.append(FileTask(entry, {row["digest"]: _outcome(row) for row in rows if row["digest"]}))
+                known = {row["digest"]: _outcome(row) for row in rows if row["digest"] and row["unit"] not in self._lost}
+                tasks.append(FileTask(entry, known))
         return unchanged, tasks
 
     def _looks_the_same(self, row: dict[str, Any], entry: FileEntry) -> bool:
         return (
             row["state"] == "open"
             and not row["retry"]
+            and row["unit"] not in self._lost
             and entry.mtime_ns is not None
             and row["mtime_ns"] == entry.mtime_ns
             and row["size"] == entry.size
             and row["place_digest"] == self.place_digest
-            and row["attributes_digest"] == digest_of(entry.attributes)
+            and row["attributes_digest"] == _attributes_digest(entry)
         )
 
     def updated(self, listing: list[FileEntry], outcomes: dict[str, FileOutcome], now: str) -> list[dict[str, Any]]:
@@ -231,10 +234,15 @@ class _Record:
             "num_rejects": outcome.num_rejects,
             "size": entry.size,
             "mtime_ns": entry.mtime_ns,
-            "attributes_digest": digest_of(entry.attributes),
+            "attributes_digest": _attributes_digest(entry),
             "place_digest": self.place_digest,
             "first_seen": before[outcome.digest]["first_seen"] if outcome.digest in before else now,
         }
+
+
+def _attributes_digest(entry: FileEntry) -> str:
+    """What is stated about a file; with its store's version mark, because S3 keeps time in whole seconds."""
+    return digest_of(entry.attributes if entry.etag is None else {**entry.attributes, "etag": entry.etag})
 
 
 def _outcome(row: dict[str, Any], *, reused: bool = False) -> FileOutcome:
@@ -266,7 +274,9 @@ def _count(
         "quarantined": len(quarantined),
         "opened": len(listing) - len(untouched),
         "gone": sum(row["uri"] not in listed for row in was_open),
-        "superseded": sum(row["uri"] in listed and row["digest"] != outcomes[row["uri"]].digest for row in was_open),
+        "superseded": sum(
+            row["uri"] in listed and row["digest"] not in ("", outcomes[row["uri"]].digest) for row in was_open
+        ),
         "rejected_rows": sum(o.num_rejects for o in read),
     }
     return counts, dict(sorted(Counter(o.reason or "unknown" for o in quarantined).items()))

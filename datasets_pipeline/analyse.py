@@ -18,6 +18,7 @@ from ingot import registry
 from ingot.config import RuleEntry, resolved
 from ingot.crashpoints import crashpoint
 from ingot.digests import canonical_json, digest_of
+from ingot.errors import DataError
 from ingot.parquet import read_table, write_table
 from ingot.schemas import SPAN
 from ingot.storage import Store
@@ -88,9 +89,7 @@ def analyse(
     span_rules = [r for r in rules if registry.load("rule", r.rule).KIND == "span"]
     tasks = [task for unit, num_rows in units if (task := _missing(store, unit, num_rows, span_rules)) is not None]
     for task in tasks:
-        # A finished object is never put again, so what a failure left goes first.
-        if store.exists(_failures_key(task.unit)):
-            store.delete(features_key(task.unit))
+        _delete(store, [key for key in _keys_of(task) if store.exists(_failures_key(key))])
     guilty: dict[str, list[int]] = {}
     probed: set[str] = set()
     finished = 0
@@ -103,27 +102,55 @@ def analyse(
         finished += 1
         if on_progress is not None:
             on_progress("analyse", finished, len(tasks))
-    again = [replace(t, failed_rows=tuple(sorted(guilty.get(t.unit, [])))) for t in tasks if t.unit in probed]
-    for _ in pool.map(analyse_unit, again):
-        pass
+    # Features say which documents failed, so they are written again even when only spans were looked for.
+    again = [
+        replace(t, failed_rows=tuple(sorted(guilty[t.unit])), features=True) if t.unit in guilty else t
+        for t in tasks
+        if t.unit in probed
+    ]
+    for task in again:
+        _delete(store, _keys_of(task))
+    for done in pool.map(analyse_unit, again):
+        if isinstance(done, Killed):
+            raise DataError(
+                f"analysing unit {done.unit.unit} killed its worker although its documents, looked at in parts, did "
+                "not; give workers more memory or set INGOT_UNIT_BYTES lower, then run again"
+            )
     return {"units": len(units), "computed": len(tasks), "reused": len(units) - len(tasks)}
 
 
 def _missing(store: Store, unit: str, num_rows: int, rules: Iterable[RuleEntry]) -> AnalyseUnit | None:
-    needs_features = not store.exists(features_key(unit)) or store.exists(_failures_key(unit))
-    needed = tuple(
-        (rule.rule, rule.config.model_dump_json(), digest)
+    needs_features = not _is_finished(store, features_key(unit))
+    # By digest: the same rule twice, with other scopes, looks for the same spans.
+    needed = {
+        digest: (rule.rule, rule.config.model_dump_json(), digest)
         for rule in rules
-        if not store.exists(spans_key(digest := span_config_digest(rule), unit))
-    )
+        if not _is_finished(store, spans_key(digest := span_config_digest(rule), unit))
+    }
     if not needs_features and not needed:
         return None
-    return AnalyseUnit(store, unit, (0, num_rows), needs_features, needed)
+    return AnalyseUnit(store, unit, (0, num_rows), needs_features, tuple(needed.values()))
 
 
-def _failures_key(unit: str) -> str:
-    """Marks a unit in which a document killed its worker: the next run tries again."""
-    return f"features/{feature_version()}/{unit}.failed.json"
+def _delete(store: Store, keys: Iterable[str]) -> None:
+    """Remove what a failure left: a finished object is never put again."""
+    for key in keys:
+        store.delete(key)
+
+
+def _is_finished(store: Store, key: str) -> bool:
+    return store.exists(key) and not store.exists(_failures_key(key))
+
+
+def _keys_of(unit: AnalyseUnit) -> list[str]:
+    """What a unit writes."""
+    spans = [spans_key(digest, unit.unit) for _, _, digest in unit.span_rules]
+    return [features_key(unit.unit), *spans] if unit.features else spans
+
+
+def _failures_key(key: str) -> str:
+    """Marks an object in which a document that killed its worker counts as empty: the next run tries again."""
+    return f"{key.removesuffix('.parquet')}.failed.json"
 
 
 def analyse_unit(unit: AnalyseUnit) -> int:
@@ -140,6 +167,10 @@ def analyse_unit(unit: AnalyseUnit) -> int:
     for row, doc_id in enumerate(documents["doc_id"].to_pylist()):
         if not failed[row]:
             crashpoint("analyse.document", doc_id.hex())
+    if unit.failed_rows and not unit.probe:
+        # The mark first: without it the object would be taken for finished, personal data unredacted.
+        for key in _keys_of(unit):
+            unit.store.put_bytes(_failures_key(key), canonical_json(list(unit.failed_rows)), overwrite=True)
     if unit.features:
         table = feature_table(documents).append_column("failed", pa.array(failed))
         if not unit.probe:
@@ -150,11 +181,9 @@ def analyse_unit(unit: AnalyseUnit) -> int:
         table = pa.table({"doc_id": documents["doc_id"], "spans": _as_spans(spans)})
         if not unit.probe:
             write_table(unit.store, table, "spans", key=spans_key(digest, unit.unit))
-    if not unit.probe:
-        if unit.failed_rows:
-            unit.store.put_bytes(_failures_key(unit.unit), canonical_json(list(unit.failed_rows)), overwrite=True)
-        else:
-            unit.store.delete(_failures_key(unit.unit))
+    if not unit.failed_rows and not unit.probe:
+        for key in _keys_of(unit):
+            unit.store.delete(_failures_key(key))
     crashpoint("analyse.unit.after", unit.unit)
     return documents.num_rows
 

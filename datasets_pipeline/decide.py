@@ -34,7 +34,7 @@ from ingot.crashpoints import crashpoint
 from ingot.digests import fingerprint
 from ingot.errors import DataError
 from ingot.manifest import DecisionsEntry
-from ingot.parquet import write_table
+from ingot.parquet import read_table, write_table
 from ingot.refs import ObjectRef, Ref
 from ingot.schemas import SPAN
 from ingot.storage import Store
@@ -75,8 +75,9 @@ def decide(
     key = f"plans/{digest}.json"
     if store.exists(key):
         stored = DecisionsRef.model_validate(store.read_record(key))
-        if _is_whole(store, stored):
+        if _is_whole(store, stored, set(occurrences["unit"].to_pylist())):
             return stored
+        store.delete(key)
     documents = distinct_documents(occurrences)
     features = document_features(store, documents)
     judgements = judge(store, recipe.rules, documents, features)
@@ -112,10 +113,12 @@ def decide(
     return ref
 
 
-def _is_whole(store: Store, ref: DecisionsRef) -> bool:
-    """Whether every object of stored decisions is still there; a lost one is made again."""
-    parts = [(f"decisions/{part.sha256}.parquet", part.bytes) for part in ref.decisions]
-    return all(store.size(key) == size for key, size in [(ref.plan.key, ref.plan.bytes), *parts])
+def _is_whole(store: Store, ref: DecisionsRef, units: set[str]) -> bool:
+    """Whether all that stored decisions name is still there, the units of text too; else it is decided again."""
+    objects = [(ref.plan.key, ref.plan.bytes), *((f"decisions/{d.sha256}.parquet", d.bytes) for d in ref.decisions)]
+    if any(store.size(key) != size for key, size in objects):
+        return False
+    return units.issuperset(read_table(store, ref.plan.key, columns=["unit"])["unit"].to_pylist())
 
 
 def _near_duplicates(

@@ -35,6 +35,9 @@ Result = TypeVar("Result")
 _WINDOW_PER_WORKER = 3
 _START_SECONDS = 120.0
 _PR_SET_PDEATHSIG = 1
+_POLL_SECONDS = 0.02
+# Workers that died with nothing in hand; more of them in one map means that workers cannot live here.
+_MAX_IDLE_DEATHS = 8
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def open_pool(
         return
     pool = DaskPool(workers, scheduler, scratch, numba_cache, memory_bytes)
     try:
+        pool.start()
         yield pool
     finally:
         pool.close()
@@ -130,9 +134,6 @@ class DaskPool:
         numba_cache: Path | None,
         memory_bytes: int,
     ) -> None:
-        import dask
-        from distributed import Client, LocalCluster
-
         scratch.mkdir(parents=True, exist_ok=True)
         self._folder = Path(mkdtemp(prefix="dask-", dir=scratch))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -141,6 +142,16 @@ class DaskPool:
         self._memory_bytes = memory_bytes
         self._numba_cache = numba_cache
         self._cluster: Any = None
+        self._client: Any = None
+        self._scheduler = scheduler
+        self._deaths = 0
+        self.num_workers = workers
+
+    def start(self) -> None:
+        """Start scheduler and workers, or connect to the scheduler that was named; StorageError when they fail to."""
+        import dask
+        from distributed import Client, LocalCluster
+
         # One death fails the unit at once: who is to blame is found out by us, alone and halved.
         dask.config.set(
             {
@@ -152,8 +163,8 @@ class DaskPool:
                 "distributed.scheduler.http.routes": [],
             }
         )
-        if scheduler is not None:
-            self._client = Client(scheduler, set_as_default=False, timeout=_START_SECONDS)
+        if self._scheduler is not None:
+            self._client = Client(self._scheduler, set_as_default=False, timeout=_START_SECONDS)
             self.num_workers = max(1, len(self._client.scheduler_info()["workers"]))
             return
         security = self._make_security()
@@ -166,10 +177,15 @@ class DaskPool:
             dashboard_address="127.0.0.1:0",
         )
         self._client = Client(self._cluster, security=security, set_as_default=False)
-        self.num_workers = workers
-        for _ in range(workers):
+        for _ in range(self.num_workers):
             self._start_worker(isolated=False)
-        self._client.wait_for_workers(workers, timeout=_START_SECONDS)
+        try:
+            self._client.wait_for_workers(self.num_workers, timeout=_START_SECONDS)
+        except TimeoutError as error:
+            raise StorageError(
+                f"{self.num_workers} workers did not start within {_START_SECONDS:.0f} s; set INGOT_WORKERS lower, "
+                "or to 0 to run in one process"
+            ) from error
         # Deaths are reported by us, with the unit; Dask's own words for them are errors without a cure.
         for name in ("distributed.scheduler", "distributed.core", "distributed.worker"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -188,20 +204,34 @@ class DaskPool:
         suspects: deque[Any] = deque()
         running: dict[Any, Any] = {}
         window = _WINDOW_PER_WORKER * self.num_workers
-        finished = as_completed([], loop=self._client.loop)
+        # With results: one that dies with its worker before it is fetched is computed again, while we watch.
+        finished = as_completed([], loop=self._client.loop, with_results=True, raise_errors=False)
+        self._deaths = 0
+        num_killed = 0
+        self._replace_dead()
         while waiting or running:
             while waiting and len(running) < window:
                 unit = waiting.popleft()
                 future = self._client.submit(_run, function, unit, pure=False, retries=0)
                 running[future] = unit
                 finished.add(future)
-            future = next(finished)
+            while not finished.has_ready():
+                # Nobody reports a worker that dies with nothing in hand, and nothing runs without workers.
+                self._replace_dead()
+                if self._deaths - num_killed > _MAX_IDLE_DEATHS + self.num_workers:
+                    raise StorageError(f"{self._deaths} workers died without work; give them more memory, run again")
+                time.sleep(_POLL_SECONDS)
+            future, result = next(finished)
             unit = running.pop(future)
-            if future.status == "error" and isinstance(future.exception(), KilledWorker):
+            error = result[1] if future.status == "error" else result if isinstance(result, BaseException) else None
+            if error is None:
+                yield result
+            elif isinstance(error, KilledWorker):
                 suspects.append(unit)
+                num_killed += 1
                 self._replace_dead()
             else:
-                yield future.result()
+                raise error
             future.release()
         yield from self._run_suspects(function, suspects, split)
 
@@ -259,7 +289,8 @@ class DaskPool:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self._client.close(timeout=5)
+        if self._client is not None:
+            self._client.close(timeout=5)
         if self._cluster is not None:
             self._cluster.close(timeout=5)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -327,6 +358,7 @@ class DaskPool:
             if process.poll() is None:
                 continue
             del self._processes[name]
+            self._deaths += 1
             if name == self._isolated:
                 self._isolated = None
             else:

@@ -105,7 +105,8 @@ def test_a_model_is_traced_by_name_alias_and_number(built_store: TinyStore, quer
     assert corpus["corpus"] == f"handbook@{version}"
     assert corpus["documents"] == {1: 2, 2: 3}[version]
     assert [source["source"] for source in trace["sources"]] == ["wiki"]
-    assert trace["sources"][0]["tokens_estimated"] == corpus["tokens"] == 10 * corpus["documents"]
+    assert trace["sources"][0]["tokens"] == trace["licences"][0]["tokens"] == 10 * corpus["documents"]
+    assert corpus["tokens"] == 10 * corpus["documents"]
     assert trace["licences"][0]["licence"] == "internal"
     assert trace["ledger"][0]["verb"] == "registered" and trace["ledger"][0]["by"] == "maria"
     assert trace["aliases"] == (["candidate"] if version == 2 else [])
