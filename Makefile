@@ -26,7 +26,7 @@ lint: install
 	$(BIN)/mypy
 
 bench: install
-	$(BIN)/python benchmarks/features.py
+	$(BIN)/python benchmarks/features.py --peer
 	$(BIN)/python benchmarks/minhash.py
 
 # A fake S3 in an environment of its own: resolved together with s3fs, pip backtracks for minutes.

@@ -186,7 +186,8 @@ class _Record:
             if same is not None:
                 unchanged[entry.uri] = _outcome(same, reused=True)
             else:
-                known = {row["digest"]: _outcome(row) for row in rows if row["digest"] and row["unit"] not in self._lost}
+                there = (row for row in rows if row["digest"] and row["unit"] not in self._lost)
+                known = {row["digest"]: _outcome(row) for row in there}
                 tasks.append(FileTask(entry, known))
         return unchanged, tasks
 
