@@ -5,17 +5,20 @@ and would not know the way back.
 """
 
 import json
+import os
 import time
 import urllib.error
 import urllib.request
 from datetime import datetime
 from typing import Any
 
+from deployments import processes
 from ingot.errors import ServiceError
 
 WORK_POOL = "ingot"
 WORKER = "ingot-local"
 _UNFINISHED = ["RUNNING", "PENDING", "CANCELLING"]
+_PROCESS_TAG = "process"
 # The server's answer while its SQLite file is locked, seen on busy machines; Prefect's own client tries again too.
 _TRY_AGAIN = (429, 503)
 _PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)
@@ -82,21 +85,61 @@ def settle_dead_runs(api_url: str, reason: str) -> int:
     unfinished = {"state": {"type": {"any_": _UNFINISHED}}}
     # Asking by the name of a pool that does not exist gives nothing: a first start is no special case.
     settled = _crash_all(api_url, {"work_pools": {"name": {"any_": [WORK_POOL]}}, "flow_runs": unfinished}, reason)
-    parents = settled
+    return len(settled) + _settle_children(api_url, settled, reason)
+
+
+def process_tag() -> str:
+    """The tag of a run that this very process executes, without a worker that would report its end."""
+    identity = processes.identify(os.getpid())
+    assert identity is not None
+    return f"{_PROCESS_TAG}:{os.uname().nodename}:{identity.pid}:{identity.start_time}"
+
+
+def settle_dead_processes(api_url: str, reason: str) -> int:
+    """End as Crashed every unfinished run whose `process_tag` names a process of this machine that is gone.
+
+    A command that was killed cannot say so itself, and Prefect does not watch it; runs of living processes
+    and of other machines are left alone. Returns how many, subflows included.
+    """
+    unfinished = {"state": {"type": {"any_": _UNFINISHED}}, "deployment_id": {"is_null_": True}}
+    offset, dead = 0, []
+    while runs := post(api_url, "/flow_runs/filter", {"flow_runs": unfinished, "limit": 100, "offset": offset}):
+        dead += [run["id"] for run in runs if any(map(_names_dead_process, run["tags"]))]
+        offset += len(runs)
+    for run_id in dead:
+        _crash(api_url, run_id, reason)
+    return len(dead) + _settle_children(api_url, dead, reason)
+
+
+def _names_dead_process(tag: str) -> bool:
+    kind, _, rest = tag.partition(":")
+    host, _, process = rest.rpartition(":")[0].rpartition(":")
+    if kind != _PROCESS_TAG or host != os.uname().nodename or not process.isdecimal():
+        return False
+    identity = processes.ProcessIdentity(pid=int(process), start_time=float(rest.rpartition(":")[2]))
+    return not processes.is_alive(identity)
+
+
+def _settle_children(api_url: str, parents: list[str], reason: str) -> int:
+    """A subflow is in no pool and in no deployment, so it is found by its parent."""
+    settled = 0
     while parents:
-        # A subflow is in no pool, so it is found by its parent.
-        children = {"flow_runs": {**unfinished, "parent_flow_run_id": {"any_": parents}}}
-        parents = _crash_all(api_url, children, reason)
-        settled = settled + parents
-    return len(settled)
+        children = {"state": {"type": {"any_": _UNFINISHED}}, "parent_flow_run_id": {"any_": parents}}
+        parents = _crash_all(api_url, {"flow_runs": children}, reason)
+        settled += len(parents)
+    return settled
 
 
 def _crash_all(api_url: str, selection: dict[str, Any], reason: str) -> list[str]:
     crashed: list[str] = []
     while runs := post(api_url, "/flow_runs/filter", {**selection, "limit": 100}):
         for run in runs:
-            state = {"type": "CRASHED", "name": "Crashed", "message": reason}
-            # force: the rules would let a run with retries left go back to waiting. The slot is freed anyway.
-            post(api_url, f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
+            _crash(api_url, run["id"], reason)
             crashed.append(run["id"])
     return crashed
+
+
+def _crash(api_url: str, run_id: str, reason: str) -> None:
+    state = {"type": "CRASHED", "name": "Crashed", "message": reason}
+    # force: the rules would let a run with retries left go back to waiting. The slot is freed anyway.
+    post(api_url, f"/flow_runs/{run_id}/set_state", {"state": state, "force": True})

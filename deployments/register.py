@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deployments import prefect_api
 from deployments.services import root_folder
+from deployments.stack_state import read_recipe, write_recipe
 from ingot.errors import RecipeError, ServiceError
 from ingot.settings import Settings
 
@@ -245,8 +246,10 @@ def register_shipped(
 ) -> tuple[tuple[Registered, ...], datetime]:
     """Register prefect.yaml and wait for the nightly's next run; returns what is registered and that moment.
 
-    `recipe` as in `schedule_variables`. Raises what `register` and `ensure_scheduled` raise.
+    `recipe` as in `schedule_variables`; it is remembered. Raises what `register` and `ensure_scheduled` raise.
     """
+    if recipe is not None:
+        write_recipe(settings, _absolute(recipe))
     registered = register(read_deployments(schedule_variables(settings, recipe)), api_url)
     nightly = next(entry for entry in registered if entry.full_name.endswith("/nightly"))
     return registered, ensure_scheduled(api_url, nightly.id, settings.timezone)
@@ -255,12 +258,20 @@ def register_shipped(
 def schedule_variables(settings: Settings, recipe: str | None = None) -> dict[str, str]:
     """What `{{ $NAME }}` may name in prefect.yaml: the environment and the values given here.
 
-    `recipe` is what the nightly curates and the control room builds; None means recipes/demo.yaml.
+    `recipe` is what the nightly curates and the control room builds; None means INGOT_RECIPE, else the one
+    of last time (a restart must not change what is built at night), else recipes/demo.yaml.
     """
     root = root_folder()
+    chosen = recipe or settings.environ.get("INGOT_RECIPE") or read_recipe(settings)
     return {
         **settings.environ,
         "INGOT_ROOT": str(root),
-        "INGOT_RECIPE": recipe or str(root / "recipes" / "demo.yaml"),
+        "INGOT_RECIPE": _absolute(chosen) if chosen else str(root / "recipes" / "demo.yaml"),
         "INGOT_TIMEZONE": settings.timezone,
     }
+
+
+def _absolute(recipe: str) -> str:
+    """A path as the worker can use it, which stands in another folder; the name of a shipped recipe as it is."""
+    path = Path(recipe).expanduser()
+    return str(path.absolute()) if path.exists() else recipe

@@ -1,6 +1,7 @@
 """What is known about the local stack, how it is kept in INGOT_HOME/run, and the lock around it.
 
-`stack.json` is written anew after each process start; `ports.json` remembers the ports over restarts.
+`stack.json` is written anew after each process start; `ports.json` and `recipe.json` remember the ports and
+the nightly's recipe over restarts.
 Both are their owner's alone (mode 0600).
 """
 
@@ -122,6 +123,27 @@ def read_ports(settings: Settings) -> dict[str, int]:
 def write_ports(settings: Settings, values: dict[str, int]) -> None:
     """Remember the ports, so that bookmarks keep working."""
     _write_private(_ports_path(settings), _Ports(ports=values).model_dump_json())
+
+
+class _Recipe(BaseModel):
+    recipe: str
+
+
+def _recipe_path(settings: Settings) -> Path:
+    return settings.home / "run" / "recipe.json"
+
+
+def read_recipe(settings: Settings) -> str | None:
+    """The recipe that the deployments were last registered with by name; None when it was never said."""
+    try:
+        return _Recipe.model_validate_json(_recipe_path(settings).read_bytes()).recipe
+    except (OSError, ValidationError):
+        return None
+
+
+def write_recipe(settings: Settings, recipe: str) -> None:
+    """Remember the recipe, so that a restart registers the same nightly."""
+    _write_private(_recipe_path(settings), _Recipe(recipe=recipe).model_dump_json())
 
 
 def read_state(settings: Settings) -> StackState | None:

@@ -35,14 +35,16 @@ def demo(options: Namespace, printer: Printer) -> int:
             raise ServiceError(f"{name}: {text}")
     recipe = load_recipe(RECIPE)
     addresses = connect(settings, printer)
+    store = open_store(settings)
+    before = manifest.versions_of(store, recipe.corpus), len(model_versions.versions_of(store, recipe.model_name))
     printer.line(f"Prefect {addresses['prefect']}   MLflow {addresses['mlflow']}   (open them now and watch)")
     with progress_bars(quiet=printer.as_json) as report:
         verdict: VerdictRef = run_flow("build_model", report, recipe=RECIPE)
-    store = open_store(settings)
     version = model_versions.resolve(store, f"{recipe.model_name}/{verdict.version}")
     corpus, number = manifest.find(store, version.details["corpus"])
     found = manifest.read(store, corpus, number)
-    result = show(store, found, number, version, verdict, printer)
+    reused = number in before[0], version.version <= before[1]
+    result = show(store, found, number, version, verdict, printer, reused=reused)
     seconds = time.monotonic() - started
     printer.heading("Next")
     printer.line(f"  look     Prefect {addresses['prefect']}   MLflow {addresses['mlflow']}")
@@ -61,10 +63,15 @@ def show(
     version: model_versions.ModelVersion,
     verdict: VerdictRef,
     printer: Printer,
+    *,
+    reused: tuple[bool, bool],
 ) -> dict[str, Any]:
-    """Documents in and out, a twin, tokens, loss, bits per byte beside the baselines, one trace."""
+    """Documents in and out, a twin, tokens, loss, bits per byte beside the baselines, one trace.
+
+    reused says of the corpus version and of the model whether an earlier run had made them.
+    """
     printer.heading("Documents: in, dropped by reason, kept")
-    print_corpus(manifest.ref_of(found, number), printer)
+    print_corpus(manifest.ref_of(found, number, reused=reused[0]), printer)
     twin = dropped_twin(store, found)
     if twin is not None:
         printer.heading("One dropped document, and the twin it lost to")
@@ -73,6 +80,8 @@ def show(
     printer.heading("Model")
     loss = first_and_last_loss(store, version)
     details = version.details
+    if reused[1]:
+        printer.line(f"  {version.name}/{version.version} was trained and measured before; nothing was done again")
     seen, there = details["tokens_seen"], details["num_tokens"]
     printer.line(f"  {details['num_parameters']:,} parameters, {seen:,} tokens seen of {there:,}")
     printer.line(f"  loss {loss[0]:.3f} before, {loss[1]:.3f} after (nats per token, training text)")
@@ -91,6 +100,7 @@ def show(
         "baselines": {name: b["bits_per_byte"] for name, b in result["baselines"].items()},
         "verdict": verdict.verdict,
         "model": f"{version.name}/{version.version}",
+        "reused": {"corpus": reused[0], "model": reused[1]},
     }
 
 

@@ -7,6 +7,7 @@ from argparse import Namespace
 from typing import Any
 
 from ingot import airgap, manifest
+from ingot.config import load_recipe
 from ingot.errors import IngotError, ServiceError
 from ingot.settings import Settings
 from ingot.storage import Store
@@ -16,26 +17,32 @@ from interface.output import Printer
 MIN_FREE_BYTES = 2 << 30
 
 
-def start_stack(settings: Settings, recipe: str | None = None) -> Any:
-    """Start what is down, end runs without a heartbeat, register the deployments; returns the state."""
-    from deployments import local_stack
+def start_stack(settings: Settings, recipe: str | None = None, *, register_again: bool = False) -> Any:
+    """Start what is down, end the runs of dead processes, register the deployments; returns the state.
+
+    A stack that runs has its deployments already: they are registered for a new recipe or when asked.
+    """
+    from deployments import local_stack, prefect_api
 
     state = local_stack.up(settings)
-    if state.already_running and recipe is None:
-        return state
     os.environ.update(local_stack.environment(state))
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    from deployments import register
+    prefect_api.settle_dead_processes(str(state.prefect_api_url), "the process that ran it was killed")
     from ingot import tracking
 
     tracking.reap_dead_runs(str(state.mlflow_url))
-    register.register_shipped(settings, str(state.prefect_api_url), recipe)
+    if recipe is not None or register_again or not state.already_running:
+        from deployments import register
+
+        register.register_shipped(settings, str(state.prefect_api_url), recipe)
     return state
 
 
 def up(options: Namespace, printer: Printer) -> int:
     """`ingot up`."""
     settings = open_settings()
+    if options.recipe is not None:
+        load_recipe(options.recipe)  # a wrong one is told now, not at two in the morning
     state = start_stack(settings, options.recipe)
     printer.line("already running" if state.already_running else f"started in {state.seconds:.0f} s")
     _print_services(state, printer)
@@ -100,7 +107,7 @@ def rebuild(options: Namespace, printer: Printer) -> int:
     from tasks.rebuild import rebuild_views
 
     counts = rebuild_views()
-    start_stack(settings, str(settings.environ.get("INGOT_RECIPE") or "") or None)
+    start_stack(settings, register_again=True)
     printer.line(f"restored {counts['runs']} runs and {counts['versions']} model versions in MLflow")
     printer.result(counts)
     return 0
