@@ -1,8 +1,7 @@
 """What is known about the local stack, how it is kept in INGOT_HOME/run, and the lock around it.
 
 `stack.json` is written anew after each process start; `ports.json` and `recipe.json` remember the ports and
-the nightly's recipe over restarts.
-Both are their owner's alone (mode 0600).
+the nightly's recipe over restarts. All are their owner's alone (mode 0600).
 """
 
 import fcntl

@@ -5,7 +5,6 @@ A server that is dead or slow never stops the work: what could not be sent stays
 """
 
 import atexit
-import json
 import logging
 import os
 import signal
@@ -16,7 +15,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from ingot import tracking
-from ingot.tracking_records import Point, RunRecord, RunStatus, points
+from ingot.tracking_records import Point, RunRecord, RunStatus, as_json, points
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +131,7 @@ class TrackedRun:
 
     def log_json(self, name: str, value: Any) -> None:
         """Show a small JSON file under this name."""
-        self._add_artifact(name, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False))
+        self._add_artifact(name, as_json(value))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Add or change tags; values that differ between attempts belong here, not in params."""

@@ -178,7 +178,8 @@ def _experiment_id(client: Any, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name))
+            # Without this the UI opens our runs in its view for prompts and agents.
+            return str(client.create_experiment(name, tags={"mlflow.experimentKind": "custom_model_development"}))
         except MlflowException:
             found = client.get_experiment_by_name(name)  # another process made it meanwhile
             if found is None:

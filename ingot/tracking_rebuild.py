@@ -14,7 +14,7 @@ def restore_run(tracking_uri: str, record: RunRecord) -> None:
     What is there already is not doubled. Raises ServiceError when MLflow did not take all of it.
     """
     run = TrackedRun(tracking_uri, record)
-    run.log_metric_lines(read_lines(record.metrics_path) if record.metrics_path else [])
+    run.log_metric_lines([*record.metric_lines, *(read_lines(record.metrics_path) if record.metrics_path else [])])
     if record.status != "RUNNING":
         run.end(record.status, end_time_ms=record.end_time_ms)
     if run.failures or not run.is_complete:

@@ -55,6 +55,8 @@ class RunRecord(_Record):
     """Small texts by file name: `card.html`, `recipe.json`. No document text, no weights."""
     metrics_path: Path | None = None
     """The run's JSONL file, for a replay."""
+    metric_lines: tuple[Mapping[str, Any], ...] = ()
+    """Lines of a run that keeps no file."""
     status: RunStatus = "RUNNING"
     start_time_ms: int | None = None
     """Epoch milliseconds; None means now."""
@@ -111,6 +113,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         if isinstance(line, dict):
             found.append(line)
     return found
+
+
+def as_json(value: Any) -> str:
+    """A JSON file as people read it, equal for equal values."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
 
 
 def as_param(value: str | int | float | bool) -> str:

@@ -51,21 +51,21 @@ class _Parser(argparse.ArgumentParser):
         raise RecipeError(f"{message}; see `{self.prog} --help`")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> _Parser:
     """The whole grammar of the command line."""
     root = _Parser(
         prog="ingot", description="Raw documents in, a model you own out, and an answer to every question in between."
     )
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("--json", action="store_true", help="print one JSON object for machines")
-    recipe = argparse.ArgumentParser(add_help=False)
+    recipe = _Parser(add_help=False)
     recipe.add_argument("recipe", help="recipe file, folder with a recipe.yaml, or name of a shipped recipe")
     recipe.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", help="change a value, e.g. train.0.tokens=200_000"
     )
     verbs = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    def add(name: str, text: str, *parents: _Parser) -> _Parser:
         return verbs.add_parser(name, help=text, description=text, parents=[common, *parents])
 
     add("demo", "the whole road on documents this machine has")

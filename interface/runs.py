@@ -124,7 +124,7 @@ def print_corpus(corpus: CorpusRef, printer: Printer) -> None:
 def print_version(version: ModelVersion, printer: Printer, *, reused: bool) -> None:
     """The model version a run registered, or the one that was there already."""
     if reused:
-        printer.line(f"nothing to train: same as {version.subject}")
+        printer.line(f"nothing to train: same as {version.name}/{version.version}")
     else:
         printer.line(f"registered {version.subject} as candidate, trained on {version.details['corpus']}")
 

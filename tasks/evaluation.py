@@ -15,7 +15,7 @@ from evaluation.generation import TransformersModel
 from evaluation.report import card_html, report_html
 from evaluation.suites.heldout import EvalDocument, without_text
 from evaluation.verdicts import GateConfig
-from ingot import ledger, manifest, model_versions, registry, tracking, tracking_versions
+from ingot import ledger, manifest, model_versions, promotion, registry, tracking, tracking_versions
 from ingot.config import Recipe
 from ingot.digests import digest_of, fingerprint
 from ingot.manifest import Manifest
@@ -128,9 +128,9 @@ def judge_candidate(recipe: Recipe, corpus: CorpusRef, version: ModelVersion, ev
     champion = next(
         (v for v in model_versions.versions_of(here.store, version.name, entries) if v.version == number), None
     )
-    candidate_result = here.store.read_record(evaluation.key)
     if champion is not None and champion.version == version.version:
-        champion = None
+        return _standing_verdict(entries, version)
+    candidate_result = here.store.read_record(evaluation.key)
     champion_evaluation = _champion_evaluation(recipe, corpus, champion, evaluation) if champion else None
     verdict = decide(
         candidate_result,
@@ -171,6 +171,19 @@ def judge_candidate(recipe: Recipe, corpus: CorpusRef, version: ModelVersion, ev
         key=f"evaluations/{digest}.json",
     )  # fmt: skip
     return ref
+
+
+def _standing_verdict(entries: list[ledger.Entry], version: ModelVersion) -> VerdictRef:
+    """The verdict the champion was promoted with: it is not its own rival, and it is not without one."""
+    gated = promotion.latest_verdict(entries, version)
+    assert gated is not None, "a champion was judged before it was promoted"
+    return VerdictRef(
+        model=version.name,
+        version=version.version,
+        verdict=gated.details["verdict"],
+        reason=gated.details["reason"],
+        key=f"evaluations/{gated.evidence['verdict']}.json",
+    )
 
 
 def _champion_evaluation(

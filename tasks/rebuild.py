@@ -4,16 +4,22 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+from datasets_pipeline import tokens as token_files
 from datasets_pipeline.card import card_html as corpus_card
+from datasets_pipeline.parallel import InProcessPool
 from evaluation.gate import Verdict
 from evaluation.report import card_html as evaluation_card
 from ingot import ledger, manifest, model_versions, tracking_rebuild
+from ingot.config import TokenizerConfig
 from ingot.errors import IngotError
+from ingot.lineage_picture import lineage_html
 from ingot.model_versions import ModelVersion
-from ingot.tracking_records import RunRecord, VersionRecord
+from ingot.refs import CheckpointRef
+from ingot.tracking_records import RunRecord, VersionRecord, as_json
 from tasks.curation import corpus_input, corpus_tags
+from tasks.evaluation import metric_line
 from tasks.runtime import Runtime, runtime
-from tasks.training import run_folder, version_record
+from tasks.training import data_card, run_folder, version_record
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -42,7 +48,10 @@ def corpus_runs(here: Runtime) -> Iterator[RunRecord]:
                 experiment="corpora",
                 tags=corpus_tags(ref),
                 datasets=(corpus_input(ref, "published"),),
-                artifacts={"card.html": corpus_card(found, ref)},
+                artifacts={
+                    "card.html": corpus_card(found, ref),
+                    "accounting.json": as_json(found.identity.accounting),
+                },
                 status="FINISHED",
                 start_time_ms=time,
                 end_time_ms=time,
@@ -57,11 +66,36 @@ def training_runs(here: Runtime) -> Iterator[RunRecord]:
         version = registered.get(record.run_key)
         yield record.model_copy(
             update={
+                "artifacts": {**record.artifacts, **(training_pages(here, version) if version else {})},
                 "metrics_path": metrics_path(here, record.run_key, version),
                 "status": "FINISHED" if version else "FAILED",
                 "end_time_ms": milliseconds(version.registered.time) if version else None,
             }
         )
+
+
+def training_pages(here: Runtime, version: ModelVersion) -> dict[str, str]:
+    """Lineage and data card of a training run that led to a model version."""
+    corpus, number = manifest.find(here.store, version.details["corpus"])
+    found = manifest.read(here.store, corpus, number)
+    ref = manifest.ref_of(found, number)
+    # Both calls find what the run left; on a store that lost its token files they make them again.
+    tokenizer = token_files.train_tokenizer(
+        here.store, found, TokenizerConfig.model_validate(version.details["recipe"]["tokenizer"])
+    )
+    tokens = token_files.tokenize(here.store, ref.name, found, tokenizer, InProcessPool())
+    checkpoint = CheckpointRef(
+        fingerprint=version.checkpoint_fingerprint,
+        step=int(version.checkpoint_key.rsplit("/", 1)[1]),
+        key=version.checkpoint_key,
+        manifest_sha256=version.evidence["checkpoint"],
+        tokens_seen=version.details["tokens_seen"],
+        num_parameters=version.details["num_parameters"],
+    )
+    return {
+        "lineage.html": lineage_html(ref, tokens, checkpoint, version.name),
+        "data_card.html": data_card(here, ref, tokens),
+    }
 
 
 def metrics_path(here: Runtime, run_key: str, version: ModelVersion | None) -> Path | None:
@@ -100,6 +134,7 @@ def evaluation_runs(here: Runtime) -> Iterator[RunRecord]:
             artifacts={
                 "card.html": evaluation_card(result, verdict, title=f"Evaluation of {version.name}/{version.version}")
             },
+            metric_lines=(metric_line(result, version),),
             status="FINISHED",
             start_time_ms=time,
             end_time_ms=time,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ingot.digests import fingerprint
 from ingot.lineage_picture import lineage_html, lineage_mermaid
 from ingot.refs import CheckpointRef, CorpusRef, TokensRef
 from ingot.revision import code_revision
-from ingot.tracking_records import RunRecord, VersionRecord
+from ingot.tracking_records import RunRecord, VersionRecord, as_json
 from tasks import policies
 from tasks.curation import corpus_input, flow_run_id
 from tasks.runtime import Runtime, current_pool, progress, runtime
@@ -34,6 +35,14 @@ def tokenize(recipe: Recipe, corpus: CorpusRef) -> TokensRef:
     found = manifest.read(store, corpus.corpus, corpus.version)
     tokenizer = token_files.train_tokenizer(store, found, recipe.tokenizer)
     return token_files.tokenize(store, corpus.name, found, tokenizer, current_pool(), on_progress=progress("tokenize"))
+
+
+def with_seed(entry: NamedConfig, recipe: Recipe) -> NamedConfig:
+    """The stage with the recipe's seed, unless it names one of its own."""
+    config = entry.config
+    if "seed" not in type(config).model_fields or "seed" in config.model_fields_set:
+        return entry
+    return entry.model_copy(update={"config": config.model_copy(update={"seed": recipe.seed})})
 
 
 def stage_fingerprint(entry: NamedConfig, recipe: Recipe, tokens: TokensRef, start: CheckpointRef | None) -> str:
@@ -58,9 +67,15 @@ def train_stage(
 ) -> CheckpointRef:
     """Run one training stage in a process group of its own; resume what an earlier start left."""
     here = runtime()
+    module = registry.load("stage", entry.name)
+    entry = with_seed(entry, recipe)
     digest = stage_fingerprint(entry, recipe, tokens, start)
     record = run_record(here, entry, recipe, corpus, tokens, digest)
     here.store.put_if_absent(f"runs/{digest}.json", record.model_dump(mode="json"))
+    output = stage_output(here, recipe, digest)
+    finished: CheckpointRef | None = module.find_finished(entry.config, tokens, output)
+    if finished is not None:
+        return finished  # MLflow keeps the run as it ended
     report = progress(f"train-{entry.name}".replace("_", "-"))
     with tracking.open_run(
         here.tracking_uri,
@@ -71,7 +86,7 @@ def train_stage(
         tags={**record.tags, "prefect.flow_run_id": flow_run_id()},
         datasets=record.datasets,
     ) as run:
-        run.log_json("recipe.json", resolved(recipe))
+        run.log_json("recipe.json", public_recipe(recipe))
         run.log_html("data_card.html", data_card(here, corpus, tokens))
 
         def follow(lines: Sequence[dict[str, Any]]) -> None:
@@ -80,19 +95,23 @@ def train_stage(
             if last is not None:
                 report(entry.name, int(last["tokens"]), int(entry.config.tokens))
 
-        output = StageOutput(
-            store_root=here.store.root,
-            fingerprint=digest,
-            run_dir=run_folder(here, digest),
-            recipe_digest=recipe_digest(recipe),
-            num_ranks=here.settings.ranks,
-            threads=here.settings.train_threads,
-            scratch_root=here.settings.scratch,
-            on_progress=follow,
-        )
-        checkpoint: CheckpointRef = registry.load("stage", entry.name).run(entry.config, start, tokens, output)
+        output = replace(output, on_progress=follow)
+        checkpoint: CheckpointRef = module.run(entry.config, start, tokens, output)
         run.log_html("lineage.html", lineage_html(corpus, tokens, checkpoint, recipe.model_name))
     return checkpoint
+
+
+def stage_output(here: Runtime, recipe: Recipe, digest: str) -> StageOutput:
+    """Where a stage writes and with what it may work on this machine."""
+    return StageOutput(
+        store_root=here.store.root,
+        fingerprint=digest,
+        run_dir=run_folder(here, digest),
+        recipe_digest=recipe_digest(recipe),
+        num_ranks=here.settings.ranks,
+        threads=here.settings.train_threads,
+        scratch_root=here.settings.scratch,
+    )
 
 
 def data_card(here: Runtime, corpus: CorpusRef, tokens: TokensRef) -> str:
@@ -127,6 +146,8 @@ def run_record(
         run_key=digest,
         name=f"{recipe.model_name} {entry.name} on {corpus.name}",
         experiment="training",
+        artifacts={"recipe.json": as_json(public_recipe(recipe))},
+        start_time_ms=tracking.now_ms(),
         params=dict(list(params.items())[:MAX_PARAMS]),
         tags={
             "ingot.kind": "training",
@@ -171,7 +192,10 @@ def register(
         },
         actor=here.actor,
     )
-    tracking_versions.register_model_version(here.tracking_uri, version_record(version, ("candidate",)))
+    # A recipe that was changed back finds its old version again: then the ledger's candidate is another one.
+    is_newest = model_versions.resolve(here.store, version.name).version == version.version
+    record = version_record(version, ("candidate",) if is_newest else ())
+    tracking_versions.register_model_version(here.tracking_uri, record)
     create_markdown_artifact(
         lineage_mermaid(corpus, tokens, checkpoint, version), key="lineage", description=version.subject
     )

@@ -105,10 +105,6 @@ class Editors:
         return sum(action(night) for action in days[night % len(days)])
 
 
-def texts(corpus: Corpus, source: str) -> set[bytes]:
-    return {path.read_bytes() for path in (corpus.folder / source).rglob("*.md")}
-
-
 def check_night(road: Road, editors: Editors, night: int, run: Night, before: Night | None, num_changes: int) -> None:
     assert run.opened == (num_changes if before else sum(c["seen"] for c in run.files.values()))
     for counts in run.files.values():

@@ -6,6 +6,7 @@ nowhere else, so that one search over all bytes finds a leak and names the page 
 """
 
 import hashlib
+import json
 import random
 import tarfile
 from collections.abc import Iterator
@@ -56,12 +57,18 @@ class Handbook:
     """A folder of documents, and what is known about some of them."""
 
     folder: Path
-    kept: str = "pages/page-007.md"
-    dropped_short: str = "pages/too-short.md"
+    kept: str = "page-007.md"
+    dropped_short: str = "too-short.md"
     """Dropped by the rule `length`."""
-    dropped_twin: str = "pages/copy-of-011.md"
+    dropped_twin: str = "copy-of-011.md"
     """A near-duplicate of `twin`: one of the two is dropped in favour of the other."""
-    twin: str = "pages/page-011.md"
+    twin: str = "page-011.md"
+    unreadable: str = "no-text.html"
+    """Quarantined: the parser gives nothing of it."""
+    binary: str = "binary.md"
+    """Quarantined: not text."""
+    num_seen: int = 0
+    """Files a look at the folder finds in both sources."""
 
 
 def page(number: int, *secrets: str, num_sentences: int = 24, num_changed: int = 0) -> str:
@@ -79,22 +86,38 @@ def _sentence(choose: random.Random) -> str:
 
 
 def write_handbook(folder: Path) -> Handbook:
-    """Make the folder: pages, a near-duplicate pair, a page that is too short, and a few real pages."""
+    """Make the folder: pages, revised pages, a near-duplicate pair, and everything that is not kept."""
     secrets = planted()
-    pages = folder / "pages"
+    pages, records = folder / "pages", folder / "records"
     pages.mkdir(parents=True)
+    records.mkdir()
     for number in range(NUM_PAGES):
-        (pages / f"page-{number:03d}.md").write_text(page(number, secrets[2 * number], secrets[2 * number + 1]))
-    twin = (pages / "page-011.md").read_text().replace("Chapter 11 of", "Chapter eleven of")
-    (pages / "copy-of-011.md").write_text(twin + f"\nCopied by {secrets[121]}.\n")
-    (pages / "too-short.md").write_text(f"Ask {secrets[123]}.\n")
+        (pages / f"page-{number:03d}.md").write_text(page(number, *secrets[2 * number : 2 * number + 2]))
     for number in range(20, 30):
         # Jaccard 0.5 to 0.8 with the page it revises: held apart from a held-out page, but no duplicate.
         revised = page(number, secrets[2 * number], num_changed=5)
         (pages / f"revised-{number:03d}.md").write_text(revised)
+    twin = (pages / "page-011.md").read_text().replace("Chapter 11 of", "Chapter eleven of")
+    (pages / "copy-of-011.md").write_text(f"{twin}\nCopied by {secrets[121]}, who knows {secrets[120]}.\n")
+    (pages / "too-short.md").write_text(f"Please ask {secrets[123]} for {secrets[122]} before you open the gate.\n")
+    (pages / "no-text.html").write_text(f"<body><style>{secrets[136]} and {secrets[137]} " + "seen by nobody " * 200)
+    (pages / "binary.md").write_bytes(bytes(range(256)) * 8 + f"{secrets[138]} {secrets[139]}".encode())
     for number, text in enumerate(_real_pages()):
         (pages / f"real-{number:02d}.md").write_text(text)
-    return Handbook(folder)
+    rows = [json.dumps({"text": page(900 + n, *secrets[126 + 2 * n : 128 + 2 * n])}) for n in range(5)]
+    rows[2:2] = [f'{{"text": "{secrets[124]} and {secrets[125]}"', f'{{"body": "{secrets[140]} {secrets[141]}"}}']
+    (records / "notes.jsonl").write_text("\n".join(rows) + "\n")
+    return Handbook(folder, num_seen=sum(1 for path in folder.rglob("*") if path.is_file()))
+
+
+def edit_handbook(handbook: Handbook, gone: str) -> None:
+    """The next night: one page is gone, one has changed, twenty-nine are new, with the rest of the plants."""
+    secrets = planted()
+    (handbook.folder / gone).unlink()
+    (handbook.folder / handbook.kept).write_text(page(7, *secrets[14:16], num_changed=3))
+    for number in range(29):
+        text = page(100 + number, *secrets[142 + 2 * number : 144 + 2 * number])
+        (handbook.folder / "pages" / f"page-{100 + number}.md").write_text(text)
 
 
 def _real_pages() -> Iterator[str]:
@@ -119,9 +142,12 @@ model: tiny
 sources:
   - source: folder
     name: pages
-    uri: {folder}
-    include: ["**/*.md"]
+    uri: {folder}/pages
+    include: ["**/*.md", "**/*.html"]
     licence: internal
+  - source: jsonl
+    name: notes
+    uri: {folder}/records
 rules:
   - rule: language
     keep: [en]
