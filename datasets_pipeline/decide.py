@@ -7,6 +7,7 @@ is stored under its fingerprint, so the same snapshot and recipe are decided onc
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ from datasets_pipeline.analyse import unpack_signatures
 from datasets_pipeline.decision_rows import decision_table, write_decisions
 from datasets_pipeline.dedup import near
 from datasets_pipeline.dedup.bands import band_shape
+from datasets_pipeline.dedup.clusters import DUPLICATE_AFTER_EDIT, connected_components
 from datasets_pipeline.dedup.edges import ScoredPairs, score_buckets
+from datasets_pipeline.edited import edited_ids, join_equal_texts
 from datasets_pipeline.edits import Span
 from datasets_pipeline.history import PairVerifier, Place, band_buckets
 from datasets_pipeline.identity import DECIDE_VERSION, NO_TOMBSTONES, recipe_values, stage_versions
@@ -82,16 +85,23 @@ def decide(
     features = document_features(store, documents)
     judgements = judge(store, recipe.rules, documents, features)
     edits = merged_edits(judgements, len(documents))
-    own = own_verdicts(store, documents, features, edits)
+    ids_after = edited_ids(store, documents, edits, pool)
+    own = own_verdicts(features, ids_after)
     eligible = eligible_documents(len(documents), judgements, own)
     signatures = unpack_signatures(features["signature"])
     places = [Place(u, r) for u, r in zip(documents["unit"].to_pylist(), documents["row"].to_pylist(), strict=True)]
     verify = PairVerifier(store, documents["doc_id"].to_pylist(), places, pool)
-    duplicates = _near_duplicates(store, recipe, documents, features, signatures, eligible, verify)
+    edges, candidates = _near_edges(store, recipe, documents, signatures, eligible, verify)
+    edges = join_equal_texts(edges, ids_after, eligible)
+    # Rows ascend by doc_id, so a row is its own position in that order.
+    cluster = np.where(eligible, connected_components(len(documents), edges.left, edges.right), -1)
     splits = heldout.assign_splits(
-        documents["doc_id"], signatures, eligible, duplicates.cluster,
-        salt=salt, share=recipe.heldout.share, verify=verify, known=duplicates.edges,
+        documents["doc_id"], signatures, eligible, cluster,
+        salt=salt, share=recipe.heldout.share, verify=verify, known=edges,
     )  # fmt: skip
+    # Who leaves for being near a held-out document must not be the one in whose favour another is dropped.
+    training = eligible & (splits.split == heldout.TRAIN)
+    duplicates = _near_duplicates(recipe, documents, features, edges, training, ids_after, verify, candidates)
     verify.save()
     threshold = recipe.dedup.near.threshold if recipe.dedup.near else 1.0
     outcome = combine(documents, judgements, own, duplicates, splits, threshold)
@@ -121,15 +131,34 @@ def _is_whole(store: Store, ref: DecisionsRef, units: set[str]) -> bool:
     return units.issuperset(read_table(store, ref.plan.key, columns=["unit"])["unit"].to_pylist())
 
 
-def _near_duplicates(
+def _near_edges(
     store: Store,
     recipe: Recipe,
     documents: pa.Table,
-    features: pa.Table,
     signatures: np.ndarray,
     eligible: np.ndarray,
     verify: PairVerifier,
+) -> tuple[ScoredPairs, int]:
+    """(verified pairs of near-duplicates, number of pairs compared for them)."""
+    if recipe.dedup.near is None:
+        return ScoredPairs.empty(), 0
+    threshold = recipe.dedup.near.threshold
+    buckets = band_buckets(store, band_shape(threshold), documents["doc_id"].combine_chunks(), signatures, eligible)
+    scored = score_buckets(buckets, num_documents=len(documents), threshold=threshold, verify=verify)
+    return scored.at_least(threshold), len(scored)
+
+
+def _near_duplicates(
+    recipe: Recipe,
+    documents: pa.Table,
+    features: pa.Table,
+    edges: ScoredPairs,
+    training: np.ndarray,
+    ids_after: Sequence[bytes | None],
+    verify: PairVerifier,
+    num_candidates: int,
 ) -> near.NearDuplicates:
+    """Who is dropped among the documents of the training split, and in whose favour."""
     order = pa.table(
         {
             "source_rank": documents["source_rank"],
@@ -142,19 +171,21 @@ def _near_duplicates(
             "length": features["num_bytes"],
         }
     )
-    if recipe.dedup.near is None:
-        config = NearDedup(threshold=1.0)
-        edges, candidates = ScoredPairs.empty(), 0
-    else:
-        config = recipe.dedup.near
-        buckets = band_buckets(
-            store, band_shape(config.threshold), documents["doc_id"].combine_chunks(), signatures, eligible
-        )
-        scored = score_buckets(buckets, num_documents=len(documents), threshold=config.threshold, verify=verify)
-        edges, candidates = scored.at_least(config.threshold), len(scored)
-    return near.resolve(
-        documents["doc_id"], edges, order, eligible, config=config, verify=verify, num_candidates=candidates
+    inside = training[edges.left] & training[edges.right]
+    found = near.resolve(
+        documents["doc_id"],
+        ScoredPairs(edges.left[inside], edges.right[inside], edges.jaccard[inside]),
+        order,
+        training,
+        config=recipe.dedup.near or NearDedup(threshold=1.0),
+        verify=verify,
+        num_candidates=num_candidates,
     )
+    lost = np.flatnonzero(found.reason)
+    equal = [row for row in lost.tolist() if ids_after[row] == ids_after[found.representative[row]]]
+    reason, jaccard = found.reason.copy(), found.jaccard.copy()
+    reason[equal], jaccard[equal] = DUPLICATE_AFTER_EDIT, 1.0
+    return replace(found, reason=reason, jaccard=jaccard)
 
 
 def _plan(documents: pa.Table, features: pa.Table, outcome: Outcome, edits: list[list[Span]]) -> pa.Table:

@@ -9,6 +9,9 @@ from typing import TypedDict
 
 from ingot.digests import digest_of
 
+EDITS_VERSION = "1"
+"""Of what `apply_spans` makes of a text and its spans."""
+
 
 class Span(TypedDict):
     """[start, end) in UTF-8 bytes; replacement None means delete."""

@@ -14,10 +14,8 @@ import pyarrow.compute as pc
 from datasets_pipeline import heldout
 from datasets_pipeline.dedup import near
 from datasets_pipeline.dedup.clusters import REASONS
-from datasets_pipeline.edits import Span, apply_spans, merge_spans
+from datasets_pipeline.edits import Span, merge_spans
 from datasets_pipeline.judge import Judgement, spans_of
-from ingot.parquet import read_table
-from ingot.storage import Store
 
 ANALYSIS_RULE = "analysis"
 EDITS_RULE = "edits"
@@ -40,26 +38,18 @@ class Outcome:
     other: list[bytes | None]
 
 
-def own_verdicts(store: Store, documents: pa.Table, features: pa.Table, edits: list[list[Span]]) -> OwnVerdicts:
+def own_verdicts(features: pa.Table, ids_after: Sequence[bytes | None]) -> OwnVerdicts:
     """(rule, reason) by row, for documents that could not be analysed or that edits leave empty."""
     failed = np.flatnonzero(features["failed"].to_numpy(zero_copy_only=False))
     verdicts = {int(row): (ANALYSIS_RULE, "analysis_failed") for row in failed}
-    visible = features["num_chars"].to_numpy() - features["num_whitespace"].to_numpy()
-    suspects: dict[str, list[int]] = {}
-    for row, spans in enumerate(edits):
-        deleted = sum(span["end"] - span["start"] for span in spans if not (span["replacement"] or "").strip())
-        # Only where as many bytes go as there are visible characters can nothing be left: then the text is read.
-        if deleted and deleted >= visible[row]:
-            suspects.setdefault(documents["unit"][row].as_py(), []).append(row)
-    for unit, rows in sorted(suspects.items()):
-        texts = read_table(store, f"documents/{unit}.parquet", columns=["text"])["text"]
-        for row in rows:
-            if apply_spans(texts[documents["row"][row].as_py()].as_py(), edits[row]) == "":
-                verdicts.setdefault(row, (EDITS_RULE, "empty_after_edit"))
+    for row, after in enumerate(ids_after):
+        if after is None:
+            verdicts.setdefault(row, (EDITS_RULE, "empty_after_edit"))
     return verdicts
 
 
 def merged_edits(judgements: Sequence[Judgement], num: int) -> list[list[Span]]:
+    """The union of all span rules' edits of each document."""
     with_spans = [j for j in judgements if j.spans is not None]
     if not with_spans:
         return [[] for _ in range(num)]
@@ -67,6 +57,7 @@ def merged_edits(judgements: Sequence[Judgement], num: int) -> list[list[Span]]:
 
 
 def eligible_documents(num: int, judgements: Sequence[Judgement], own: OwnVerdicts) -> np.ndarray:
+    """bool [num]: documents that no rule drops; only these are drawn and deduplicated."""
     eligible = np.ones(num, bool)
     for judgement in judgements:
         eligible &= pc.is_null(judgement.verdicts.reason).to_numpy(zero_copy_only=False)

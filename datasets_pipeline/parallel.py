@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +36,9 @@ _WINDOW_PER_WORKER = 3
 _START_SECONDS = 120.0
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.02
+_FETCH_SECONDS = 10.0
+# How long after a worker's death the scheduler may take to say so.
+_REPORT_SECONDS = 15.0
 # Workers that died with nothing in hand; more of them in one map means that workers cannot live here.
 _MAX_IDLE_DEATHS = 8
 
@@ -175,6 +178,8 @@ class DaskPool:
             protocol="tls://",
             security=security,
             dashboard_address="127.0.0.1:0",
+            # Else a page about every unit is served to whoever asks, where Bokeh is installed.
+            scheduler_kwargs={"dashboard": False},
         )
         self._client = Client(self._cluster, security=security, set_as_default=False)
         for _ in range(self.num_workers):
@@ -198,41 +203,32 @@ class DaskPool:
         split: Callable[[Any], Sequence[Any]] | None = None,
     ) -> Iterator[Done | Killed]:
         """As `Pool.map`, with a bounded window of submitted units."""
-        from distributed import KilledWorker, as_completed
-
         waiting = deque(units)
         suspects: deque[Any] = deque()
         running: dict[Any, Any] = {}
         window = _WINDOW_PER_WORKER * self.num_workers
-        # With results: one that dies with its worker before it is fetched is computed again, while we watch.
-        finished = as_completed([], loop=self._client.loop, with_results=True, raise_errors=False)
         self._deaths = 0
-        num_killed = 0
         self._replace_dead()
         while waiting or running:
             while waiting and len(running) < window:
                 unit = waiting.popleft()
-                future = self._client.submit(_run, function, unit, pure=False, retries=0)
-                running[future] = unit
-                finished.add(future)
-            while not finished.has_ready():
+                running[self._client.submit(_run, function, unit, pure=False, retries=0)] = unit
+            finished = [(future, end) for future in running if (end := _end_of(future)) is not None]
+            if not finished:
                 # Nobody reports a worker that dies with nothing in hand, and nothing runs without workers.
                 self._replace_dead()
-                if self._deaths - num_killed > _MAX_IDLE_DEATHS + self.num_workers:
+                if self._deaths - len(suspects) > _MAX_IDLE_DEATHS + self.num_workers:
                     raise StorageError(f"{self._deaths} workers died without work; give them more memory, run again")
                 time.sleep(_POLL_SECONDS)
-            future, result = next(finished)
-            unit = running.pop(future)
-            error = result[1] if future.status == "error" else result if isinstance(result, BaseException) else None
-            if error is None:
-                yield result
-            elif isinstance(error, KilledWorker):
-                suspects.append(unit)
-                num_killed += 1
-                self._replace_dead()
-            else:
-                raise error
-            future.release()
+            for future, (result, error) in finished:
+                unit = running.pop(future)
+                future.release()
+                if error is None:
+                    yield result
+                elif isinstance(error, _WorkerDied):
+                    suspects.append(unit)
+                else:
+                    raise error
         yield from self._run_suspects(function, suspects, split)
 
     def _run_suspects(
@@ -242,20 +238,15 @@ class DaskPool:
         split: Callable[[Any], Sequence[Any]] | None,
     ) -> Iterator[Done | Killed]:
         """Run units whose worker died, one at a time on a worker of their own, halving the guilty."""
-        from distributed import KilledWorker
-
         if self._cluster is None and suspects:
             raise StorageError(f"{len(suspects)} units lost their worker on the external scheduler; run again")
         while suspects:
             unit = suspects.popleft()
             self._ensure_isolated()
-            future = self._client.submit(
-                _run, function, unit, pure=False, retries=0, workers=[self._isolated], allow_other_workers=False
-            )
-            error = future.exception()
+            result, error = self._run_isolated(function, unit)
             if error is None:
-                yield future.result()
-            elif isinstance(error, KilledWorker):
+                yield result
+            elif isinstance(error, _WorkerDied):
                 self._replace_dead()
                 parts = list(split(unit)) if split is not None else [unit]
                 if len(parts) > 1:
@@ -265,8 +256,25 @@ class DaskPool:
                     yield Killed(unit)
             else:
                 raise error
-            future.release()
         self._stop_isolated()
+
+    def _run_isolated(self, function: Callable[[Any], Any], unit: Any) -> "_End":
+        assert self._isolated is not None
+        process = self._processes[self._isolated]
+        future = self._client.submit(
+            _run, function, unit, pure=False, retries=0, workers=[self._isolated], allow_other_workers=False
+        )
+        deadline: float | None = None
+        while (end := _end_of(future)) is None:
+            if process.poll() is not None:
+                # A worker that died before the unit reached it, or after it was done, is not reported to us.
+                deadline = deadline or time.monotonic() + _REPORT_SECONDS
+                if time.monotonic() > deadline:
+                    end = (None, _WorkerDied())
+                    break
+            time.sleep(_POLL_SECONDS)
+        future.release()
+        return end
 
     def modules(self) -> dict[str, list[str]]:
         """Modules of each worker process."""
@@ -322,7 +330,9 @@ class DaskPool:
         command = [
             sys.executable, "-m", "distributed.cli.dask_worker", self._cluster.scheduler_address,
             "--name", name, "--nthreads", "1", "--no-nanny", "--no-dashboard",
-            "--host", "127.0.0.1", "--memory-limit", str(self._memory_bytes), "--death-timeout", "60",
+            # Without an address the HTTP port, which --no-dashboard does not close, listens on all interfaces.
+            "--dashboard-address", "127.0.0.1:0", "--host", "127.0.0.1",
+            "--memory-limit", str(self._memory_bytes), "--death-timeout", "60",
             "--local-directory", str(self._folder),
             "--tls-ca-file", str(self._tls / "ca_file.pem"),
             "--tls-cert", str(self._tls / "worker_cert.pem"),
@@ -382,6 +392,32 @@ class DaskPool:
             self._isolated = None
 
 
+class _WorkerDied(Exception):
+    """The worker process of a unit died while it ran."""
+
+
+_End = tuple[Any, BaseException | None]
+"""The result of a unit, or what was raised instead."""
+
+
+def _end_of(future: Any) -> _End | None:
+    """How a unit ended; None while it runs, or runs again because its result died with its worker."""
+    from distributed import KilledWorker
+
+    if future.status == "error":
+        error = future.exception(timeout=_FETCH_SECONDS)
+        return None, _WorkerDied() if isinstance(error, KilledWorker) else error
+    if future.status == "cancelled":
+        return None, StorageError("the Dask scheduler gave up a unit of work; run again")
+    if future.status != "finished":
+        return None
+    try:
+        return future.result(timeout=_FETCH_SECONDS), None
+    except Exception:
+        # A finished unit has raised nothing: what fails is fetching its result.
+        return None
+
+
 def _run(function: Callable[[Any], Any], unit: Any) -> Done:
     start = time.perf_counter()
     result = function(unit)
@@ -394,8 +430,3 @@ def _module_names() -> list[str]:
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def count_by_worker(done: Sequence[Done]) -> dict[str, int]:
-    """How many units each worker process finished."""
-    return dict(Counter(item.worker for item in done))

@@ -85,7 +85,8 @@ def _publish(store: Store, identity: Identity, provenance: Mapping[str, Any], ac
                 return ref_of(latest, known[-1], reused=True)
         version = known[-1] + 1 if known else 1
         sequence, head = ledger.head(store)
-        body = {**provenance, "ledger_head": f"{sequence}:{head}"}
+        by = {"kind": actor.kind, "id": actor.id, "established_by": actor.established_by}
+        body = {**provenance, "actor": by, "ledger_head": f"{sequence}:{head}"}
         if publish(store, identity, body, version):
             manifest = read(store, identity.corpus, version)
             record_publication(store, manifest, version, actor)
@@ -100,10 +101,12 @@ def _publish(store: Store, identity: Identity, provenance: Mapping[str, Any], ac
 def record_publication(store: Store, manifest: Manifest, version: int, actor: ledger.Actor) -> None:
     """Make sure the ledger says that a version was published; a crash may have come between."""
     name = f"{manifest.identity.corpus}@{version}"
+    # Who repairs the record is not who published.
+    by = manifest.provenance.get("actor")
     crashpoint("publish.ledger.before", name)
     ledger.append(
         store,
-        actor=actor,
+        actor=ledger.Actor(**by) if by else actor,
         verb="published",
         subject=name,
         subject_digest=manifest.identity_digest,

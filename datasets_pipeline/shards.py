@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from datasets_pipeline.edits import apply_spans, edit_digest
+from datasets_pipeline.edits import EDITS_VERSION, apply_spans, edit_digest
 from datasets_pipeline.parallel import Killed, Pool
 from ingot.config import ShardLayout
 from ingot.crashpoints import crashpoint
@@ -113,7 +113,8 @@ def _chunks(store: Store, plan: pa.Table, split: Split, layout: ShardLayout) -> 
 
 def _unit(store: Store, split: Split, rows: Sequence[dict[str, Any]]) -> ShardUnit:
     # The writer's versions are in it: a shard of an older library must not stand in for one of this run.
-    digest = hashlib.sha256(f"{SCHEMA_VERSION}\t{WRITER_VERSION}\t{pa.__version__}\t{split}\n".encode())
+    versions = (str(SCHEMA_VERSION), WRITER_VERSION, pa.__version__, EDITS_VERSION)
+    digest = hashlib.sha256("\t".join([*versions, split]).encode() + b"\n")
     for row in rows:
         # Every column of the shard is in the list: a moved page has the same text but another uri.
         fields = (row["doc_id"].hex(), edit_digest(row["spans"]), row["source"], row["uri"], row["language"],

@@ -1,12 +1,12 @@
 """Train a byte-level BPE tokenizer on a corpus version and turn its shards into token files.
 
-`tokens/<tokenizer digest>/<shard sha256>.bin` holds token ids, little endian, with EOS after every
+`tokens/<tokenizer digest>-<versions>/<shard sha256>.bin` holds token ids, little endian, with EOS after every
 document and nothing else; `.idx` holds the start of each document, and the total, as uint64. Packing
 and mixing are index arithmetic when reading. A shard that did not change is not tokenized again.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,14 @@ from datasets_pipeline.parallel import Killed, Pool
 from ingot.config import TokenizerConfig
 from ingot.crashpoints import crashpoint
 from ingot.digests import canonical_json, fingerprint, sha256_file, sha256_hex
-from ingot.errors import DataError
+from ingot.errors import DataError, IntegrityError
 from ingot.manifest import Manifest, Split
 from ingot.parquet import read_table
 from ingot.refs import TokenShard, TokensRef
 from ingot.storage import Store
 
 TOKENIZER_VERSION = "1"
+TOKENS_VERSION = "1"
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TEXT_ID = 0
 _ENCODE_BATCH = 256
@@ -132,13 +133,21 @@ def tokenize(
     shards = [shard for shard in manifest.identity.shards if shard.split == split]
     dtype = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
     units = [TokenizeUnit(store, s.sha256, tokenizer.key, tokenizer.digest, dtype) for s in shards]
-    done: dict[str, TokenShard] = {}
-    for number, item in enumerate(pool.map(tokenize_shard, units), start=1):
-        if isinstance(item, Killed):
-            raise DataError(f"tokenizing shard {item.unit.shard_sha256} killed its worker; give workers more memory")
-        done[item.unit.shard_sha256] = item.result
-        if on_progress is not None:
-            on_progress("tokenize", number, len(units))
+    done = _tokenize_all(units, pool, on_progress)
+    recorded = _recorded(store, tokenizer.digest, manifest.identity.root_digest, split)
+    made = [(unit, done[unit.shard_sha256]) for unit in units]
+    damaged = [unit for unit, shard in made if recorded.get(unit.shard_sha256, shard) != shard]
+    for unit in damaged:
+        # What stands there is not what was recorded of it: it is made again, never taken for the truth.
+        store.delete(done[unit.shard_sha256].bin_key)
+        store.delete(done[unit.shard_sha256].idx_key)
+    done |= _tokenize_all(damaged, pool, None)
+    for unit in damaged:
+        if done[unit.shard_sha256] != recorded[unit.shard_sha256]:
+            raise IntegrityError(
+                f"{done[unit.shard_sha256].bin_key} differs from its record also when it is made again; "
+                "run `ingot verify` to see what else was changed"
+            )
     token_shards = tuple(done[shard.sha256] for shard in shards)
     ref = TokensRef(
         corpus=name,
@@ -159,14 +168,42 @@ def tokenize(
     return ref
 
 
+def _tokenize_all(
+    units: Sequence[TokenizeUnit], pool: Pool, on_progress: Callable[[str, int, int], None] | None
+) -> dict[str, TokenShard]:
+    done: dict[str, TokenShard] = {}
+    for number, item in enumerate(pool.map(tokenize_shard, units), start=1):
+        if isinstance(item, Killed):
+            raise DataError(f"tokenizing shard {item.unit.shard_sha256} killed its worker; give workers more memory")
+        done[item.unit.shard_sha256] = item.result
+        if on_progress is not None:
+            on_progress("tokenize", number, len(units))
+    return done
+
+
+def _recorded(store: Store, tokenizer_digest: str, root_digest: str, split: str) -> dict[str, TokenShard]:
+    """What an earlier run recorded of these token files, by shard."""
+    key = f"{folder_of(tokenizer_digest)}/{root_digest}.{split}.json"
+    if not store.exists(key):
+        return {}
+    return {shard["shard_sha256"]: TokenShard.model_validate(shard) for shard in store.read_record(key)["shards"]}
+
+
+def folder_of(tokenizer_digest: str) -> str:
+    """Where a tokenizer's token files lie; another encoding or library version writes beside, not over, them."""
+    import tokenizers
+
+    return f"tokens/{tokenizer_digest}-{TOKENS_VERSION}-{tokenizers.__version__}"
+
+
 def tokens_manifest_key(ref: TokensRef) -> str:
     """Where the list of a split's token files lies."""
-    return f"tokens/{ref.tokenizer_digest}/{ref.corpus_root_digest}.{ref.split}.json"
+    return f"{folder_of(ref.tokenizer_digest)}/{ref.corpus_root_digest}.{ref.split}.json"
 
 
 def tokenize_shard(unit: TokenizeUnit) -> TokenShard:
     """Write the token files of one shard unless they are there; runs in a worker."""
-    base = f"tokens/{unit.tokenizer_digest}/{unit.shard_sha256}"
+    base = f"{folder_of(unit.tokenizer_digest)}/{unit.shard_sha256}"
     if not (unit.store.exists(f"{base}.bin") and unit.store.exists(f"{base}.idx")):
         _write_tokens(unit, base)
     offsets = np.fromfile(unit.store.local_path(f"{base}.idx"), dtype="<u8")

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from ingot.config import load_recipe
+from ingot.recipe_files import load_recipe
 from ingot.refs import CorpusRef
 from tasks.curation import acquire, analyse, decide, publish, show_corpus
 from tasks.runtime import worker_pool

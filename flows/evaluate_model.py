@@ -3,7 +3,7 @@
 from prefect import flow
 
 from ingot import model_versions
-from ingot.config import load_recipe
+from ingot.recipe_files import load_recipe
 from ingot.refs import VerdictRef
 from tasks.corpus import find_corpus
 from tasks.evaluation import evaluate, judge_candidate, show_evaluation

@@ -2,13 +2,13 @@
 
 from prefect import flow
 
-from ingot.config import load_recipe
 from ingot.errors import RecipeError
 from ingot.model_versions import ModelVersion
+from ingot.recipe_files import load_recipe
 from ingot.refs import CheckpointRef
 from tasks.corpus import find_corpus
 from tasks.runtime import worker_pool
-from tasks.training import register, tokenize, train_stage
+from tasks.training import register, show_model, tokenize, train_stage
 
 
 @flow(name="train model", persist_result=False)
@@ -30,4 +30,6 @@ def train_model(recipe: str, corpus: str | None = None, overrides: dict[str, str
     for stage in what.train:
         checkpoint = train_stage(stage, what, version, tokens, checkpoint)
     assert checkpoint is not None
-    return register(what, version, tokens, checkpoint)
+    model = register(what, version, tokens, checkpoint)
+    show_model(version, tokens, checkpoint, model, return_state=True)  # a view that fails stops nothing
+    return model

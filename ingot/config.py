@@ -1,26 +1,28 @@
-"""Recipes: what to do. Read from YAML, overridden with `--set path=value`, checked key by key.
+"""Recipes: what to do, checked key by key; `ingot.recipe_files` reads them from YAML.
 
-An unknown or wrong key is refused with its path, the value and the nearest known name. Values are
-typed by their schema before they are hashed, so `1` and `1.0` of a float field are one value.
+An unknown or wrong key is refused with its path, the value and the nearest known name, before anything
+is started. Values are typed by their schema before they are hashed, so `1` and `1.0` of a float field
+are one value.
 """
 
 import math
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ingot import registry
 from ingot.digests import digest_of, without_none
-from ingot.errors import NotFoundError, RecipeError
+from ingot.errors import RecipeError
+from ingot.recipe_errors import Refused, explain, validate
 
-_NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+"""What a corpus or a model may be called."""
+
+RESERVED_RULE_IDS = ("analysis", "edits", "dedup.near", "heldout")
+"""Decisions that no rule of a recipe takes stand under these names in the records."""
 
 
 class _Section(BaseModel):
@@ -33,6 +35,23 @@ class Scope(_Section):
     source: list[str] | str | None = Field(default=None, description="Source names.")
     language: list[str] | str | None = Field(default=None, description="ISO 639-1 codes.")
     media: list[str] | str | None = Field(default=None, description="Media types, e.g. text/markdown.")
+
+    @model_validator(mode="after")
+    def _can_match(self) -> "Scope":
+        for field, names in self.named().items():
+            if not names:
+                raise Refused("an empty list, which no document can match; name one, or leave it out", field)
+            for name in names:
+                if field == "language" and not re.fullmatch(r"[a-z]{2,3}", name):
+                    raise Refused(f"{name!r} is no language code; write ISO 639 in lower case: en, de, pt", field)
+                if field == "media" and not re.fullmatch(r"[^/\s]+/[^/\s]+", name):
+                    raise Refused(f"{name!r} is no media type; write one such as text/markdown", field)
+        return self
+
+    def named(self) -> dict[str, list[str]]:
+        """What is restricted, and to which names."""
+        given = {"source": self.source, "language": self.language, "media": self.media}
+        return {key: [value] if isinstance(value, str) else value for key, value in given.items() if value is not None}
 
 
 class RuleEntry(BaseModel):
@@ -94,9 +113,24 @@ class GateSection(_Section):
 class Evaluate(_Section):
     """Suites a model is measured with."""
 
-    suites: list[str] = Field(default_factory=lambda: ["heldout"], description="Suite names.")
+    suites: list[str] = Field(default_factory=lambda: ["heldout"], description="Suite names; the gate asks the first.")
     options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Options per suite.")
     gate: GateSection = Field(default_factory=GateSection)
+
+    @model_validator(mode="after")
+    def _suites_are_known(self) -> "Evaluate":
+        if not self.suites:
+            raise Refused("an empty list, so nothing would be measured; write [heldout]", "suites")
+        for index, name in enumerate(self.suites):
+            _module("suite", name, f"suites.{index}")
+            if name in self.suites[:index]:
+                raise Refused(f"suite {name!r} is named twice; keep one", f"suites.{index}")
+        for name, options in self.options.items():
+            module = _module("suite", name, "options")
+            if name not in self.suites:
+                raise Refused(f"suite {name!r} is not one of `suites`; add it there or take its options out", "options")
+            validate(module.Config, options, f"options.{name}")
+        return self
 
 
 class Recipe(BaseModel):
@@ -104,8 +138,10 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
-    corpus: str = Field(pattern=_NAME, description="Name of the corpus.")
-    model: str | None = Field(default=None, pattern=_NAME, description="Name of the model; the corpus's when absent.")
+    corpus: str = Field(pattern=NAME_PATTERN, description="Name of the corpus.")
+    model: str | None = Field(
+        default=None, pattern=NAME_PATTERN, description="Name of the model; the corpus's when absent."
+    )
     seed: int = Field(default=0, ge=0, description="Where all randomness starts.")
     sources: list[Any] = Field(min_length=1)
     rules: list[Any] = Field(default_factory=list)
@@ -145,7 +181,30 @@ class Recipe(BaseModel):
             twice = sorted({i for i in ids if ids.count(i) > 1})
             if twice:
                 remedy = "give each an 'id'" if what == "rules" else "give each its own 'name'"
-                raise _Refused(f"{what}: {', '.join(twice)} appears twice; {remedy}")
+                raise Refused(f"{', '.join(twice)} appears twice; {remedy}", what)
+        return self
+
+    @model_validator(mode="after")
+    def _scopes_name_sources(self) -> "Recipe":
+        known = sorted(source.config.name for source in self.sources)
+        for index, rule in enumerate(self.rules):
+            for name in rule.when.named().get("source", []) if rule.when else []:
+                if name not in known:
+                    place = f"rules.{index} (rule {rule.rule}).when.source"
+                    raise Refused(f"{name!r} is no source of this recipe; its sources: {', '.join(known)}", place)
+        return self
+
+    @model_validator(mode="after")
+    def _stages_can_run(self) -> "Recipe":
+        """What a stage can say of its options only when it knows the vocabulary: its `check`, else its `plan`."""
+        for index, stage in enumerate(self.train):
+            module = registry.load("stage", stage.name)
+            check = getattr(module, "check", None) or getattr(module, "plan", None)
+            if check is not None:
+                try:
+                    check(stage.config, self.tokenizer.vocab_size)
+                except ValueError as error:
+                    raise Refused(str(error), f"train.{index} (stage {stage.name})") from None
         return self
 
 
@@ -159,13 +218,17 @@ class NamedConfig(BaseModel):
     config: Any
 
 
-class _Refused(ValueError):
-    """A refusal whose message is already complete."""
+def _module(kind: str, name: str, place: str) -> ModuleType:
+    """The module behind a name, refused with its place in the recipe when there is none."""
+    try:
+        return registry.load(kind, name)
+    except RecipeError as error:
+        raise Refused(str(error), place) from None
 
 
 def _entries(value: Any, section: str) -> list[Any]:
     if not isinstance(value, list):
-        raise _Refused(f"{section} is {type(value).__name__}; write a list, one '- ' entry each")
+        raise Refused(f"{section} is {type(value).__name__}; write a list, one '- ' entry each")
     return value
 
 
@@ -173,10 +236,10 @@ def _named_entry(entry: Any, kind: Literal["source", "stage"], example: str, ind
     if isinstance(entry, NamedConfig):
         return entry
     if not isinstance(entry, Mapping) or not isinstance(entry.get(kind), str):
-        raise _Refused(f"{index}: {_what_it_is(entry)}; write '- {kind}: {example}' with its options below")
+        raise Refused(f"{_what_it_is(entry)}; write '- {kind}: {example}' with its options below", str(index))
     values = {key: value for key, value in entry.items() if key != kind}
-    module = registry.load(kind, entry[kind])
-    config = _validate(module.Config, values, f"{index} ({kind} {entry[kind]})")
+    module = _module(kind, entry[kind], str(index))
+    config = validate(module.Config, values, f"{index} ({kind} {entry[kind]})")
     return NamedConfig(kind=kind, name=entry[kind], config=config)
 
 
@@ -191,70 +254,18 @@ def _rule_entry(entry: Any, index: int) -> RuleEntry:
     if isinstance(entry, RuleEntry):
         return entry
     if not isinstance(entry, Mapping) or not isinstance(entry.get("rule"), str):
-        raise _Refused(f"{index}: {_what_it_is(entry)}; write '- rule: language' with its options below")
+        raise Refused(f"{_what_it_is(entry)}; write '- rule: language' with its options below", str(index))
     values = {key: value for key, value in entry.items() if key not in ("rule", "id", "when")}
     name = entry["rule"]
-    module = registry.load("rule", name)
+    module = _module("rule", name, str(index))
     place = f"{index} (rule {name})"
-    when = _validate(Scope, entry["when"], f"{place}.when") if entry.get("when") is not None else None
-    config = _validate(module.Config, values, place)
+    rule_id = str(entry.get("id") or name)
+    if rule_id in RESERVED_RULE_IDS:
+        raise Refused(f"{rule_id!r} is a name of Ingot's own decisions; give another id", f"{place}.id")
+    when = validate(Scope, entry["when"], f"{place}.when") if entry.get("when") is not None else None
+    config = validate(module.Config, values, place)
     # An empty scope is none: `when: {}` is the same recipe as no `when`.
-    return RuleEntry(rule=name, id=str(entry.get("id") or name), when=when if when != Scope() else None, config=config)
-
-
-def _validate(model: type[BaseModel], values: Any, where: str) -> Any:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise _Refused(_explain(error, model, where)) from None
-
-
-def _explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
-    """The first fault: its path, the value, and what to write instead."""
-    fault = error.errors(include_url=False)[0]
-    path = ".".join([where, *(str(part) for part in fault["loc"])]).strip(".")
-    if fault["type"] == "extra_forbidden":
-        key = str(fault["loc"][-1])
-        known = _fields_at(model, fault["loc"][:-1])
-        near = get_close_matches(key, known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        return f"{path}: unknown key (value {_shown(path, fault['input'])}); {hint}known: {', '.join(known)}"
-    if fault["type"] == "missing":
-        return f"{path}: required and not given"
-    inner = fault.get("ctx", {}).get("error")
-    if isinstance(inner, _Refused | RecipeError):
-        if str(inner)[:1].isdecimal():
-            return f"{path}.{inner}"
-        return f"{path}: {inner}" if path else str(inner)
-    return f"{path}: {fault['msg']} (value {_shown(path, fault['input'])})"
-
-
-_SECRET_KEY = re.compile(r"passw|secret|credential|token$|api_?key|access_?key", re.IGNORECASE)
-
-
-def _shown(path: str, value: Any) -> str:
-    """A refused value as a message may show it: secrets masked, long ones cut."""
-    if _SECRET_KEY.search(path.rsplit(".", 1)[-1]):
-        return "not shown"
-    if isinstance(value, Mapping):
-        return f"a mapping of {', '.join(map(str, value)) or 'nothing'}"
-    if isinstance(value, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in value):
-        return f"a list of {len(value)}"
-    text = re.sub(r"(://)[^/@\s]*@", r"\1***@", repr(value))
-    return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
-    current: Any = model
-    for part in path:
-        field = getattr(current, "model_fields", {}).get(part)
-        if field is None:
-            continue
-        current = next(
-            (a for a in getattr(field.annotation, "__args__", (field.annotation,)) if hasattr(a, "model_fields")),
-            field.annotation,
-        )
-    return sorted(getattr(current, "model_fields", {}))
+    return RuleEntry(rule=name, id=rule_id, when=when if when != Scope() else None, config=config)
 
 
 def parse_recipe(values: Mapping[str, Any]) -> Recipe:
@@ -265,7 +276,7 @@ def parse_recipe(values: Mapping[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(dict(values))
     except ValidationError as error:
-        raise RecipeError(_explain(error, Recipe, "")) from None
+        raise RecipeError(explain(error, Recipe)) from None
 
 
 def _numbers(value: Any, path: str) -> Iterator[tuple[str, float]]:
@@ -277,103 +288,6 @@ def _numbers(value: Any, path: str) -> Iterator[tuple[str, float]]:
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _numbers(item, f"{path}.{index}")
-
-
-def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) -> Recipe:
-    """Read a recipe file and apply overrides such as {"train.0.tokens": "200_000"}.
-
-    A bare name is looked up among the shipped recipes and in `$INGOT_WORKSPACE/recipes`.
-    """
-    file = _find_recipe(str(path))
-    try:
-        values = yaml.load(file.read_text(), Loader=_loader())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"recipe {file} is not YAML: {error}; mend the line it names") from None
-    if not isinstance(values, Mapping):
-        raise RecipeError(f"recipe {file} holds {type(values).__name__}; write 'corpus:', 'sources:' and the rest")
-    return parse_recipe(apply_overrides(dict(values), overrides or {}))
-
-
-def _find_recipe(name: str) -> Path:
-    path = Path(name).expanduser()
-    if path.is_dir() and (path / "recipe.yaml").is_file():
-        return path / "recipe.yaml"
-    if path.is_file():
-        return path
-    shipped = Path(__file__).resolve().parent.parent / "recipes"
-    folders = [Path(os.environ["INGOT_WORKSPACE"]) / "recipes"] if os.environ.get("INGOT_WORKSPACE") else []
-    for folder in [*folders, shipped]:
-        for candidate in (folder / name, folder / f"{name}.yaml"):
-            if candidate.is_file():
-                return candidate
-    known = ", ".join(sorted(p.stem for p in shipped.glob("*.yaml")))
-    raise NotFoundError(f"recipe {name!r} does not exist; give a file, or one of: {known}")
-
-
-@lru_cache(maxsize=1)
-def _loader() -> type[yaml.SafeLoader]:
-    """Safe YAML that refuses a key written twice and keeps dates as text."""
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-        seen: list[Any] = []
-        for key_node, _ in node.value:
-            key = loader.construct_object(key_node)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise RecipeError(f"key {key!r} is written twice, again at line {line}; keep one")
-            seen.append(key)
-        return loader.construct_mapping(node, deep=True)
-
-    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: str(node.value))
-    return Loader
-
-
-def apply_overrides(values: dict[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
-    """Set dotted paths to YAML values; list entries by index or by the name of a source, rule or stage."""
-    for path, text in overrides.items():
-        try:
-            value = yaml.load(text, Loader=_loader()) if isinstance(text, str) else text
-        except yaml.YAMLError:
-            raise RecipeError(f"--set {path}: {_shown(path, text)} is not a YAML value; quote it") from None
-        _set(values, path.split("."), value, path)
-    return values
-
-
-def _set(node: Any, parts: list[str], value: Any, path: str) -> None:
-    for depth, part in enumerate(parts):
-        last = depth == len(parts) - 1
-        if isinstance(node, list):
-            index = _index(node, part, path)
-            if last:
-                node[index] = value
-            else:
-                node = node[index]
-        elif isinstance(node, dict):
-            if last:
-                node[part] = value
-            else:
-                node = node.setdefault(part, {})
-        else:
-            where = ".".join(parts[:depth])
-            raise RecipeError(f"--set {path}: {where} is {_shown(where, node)} and has nothing below it")
-
-
-def _index(node: list[Any], part: str, path: str) -> int:
-    if part.isdecimal() and int(part) < len(node):
-        return int(part)
-    labels = [_label(entry) for entry in node]
-    if part in labels:
-        return labels.index(part)
-    raise RecipeError(f"--set {path}: no entry {part!r}; there are {len(node)}: {', '.join(filter(None, labels))}")
-
-
-def _label(entry: Any) -> str:
-    keys = ("id", "name", "rule", "stage", "source")
-    return next((str(entry[key]) for key in keys if key in entry), "") if isinstance(entry, dict) else ""
 
 
 def resolved(value: Any) -> Any:

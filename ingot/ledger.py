@@ -57,6 +57,10 @@ class Entry:
     details: dict[str, Any]
 
 
+class LedgerMoved(BusyError):
+    """Somebody wrote a record between reading and appending; decide again from what is there now."""
+
+
 def append(
     store: Store,
     *,
@@ -67,12 +71,15 @@ def append(
     evidence: Mapping[str, str],
     attempt: str,
     details: Mapping[str, Any] | None = None,
+    after: int | None = None,
     now: datetime | None = None,
 ) -> Entry:
     """Add a record and return it; the same (verb, subject, attempt) again returns the first one.
 
     subject names what it is about (`handbook@12`, `model mini/3`), subject_digest pins its content,
-    evidence maps names to digests. Raises BusyError when others keep winning the race.
+    evidence maps names to digests. after is how many records the caller had read when it decided: when
+    others have written since, LedgerMoved is raised and the caller decides again. Raises BusyError when
+    others keep winning the race.
     """
     if verb not in VERBS:
         raise RecipeError(f"ledger verb {verb!r} is unknown; known: {', '.join(VERBS)}")
@@ -81,6 +88,8 @@ def append(
         for entry in entries:
             if (entry.verb, entry.subject, entry.attempt) == (verb, subject, attempt):
                 return entry
+        if after is not None and len(entries) != after:
+            raise LedgerMoved(f"the ledger grew while {verb} {subject} was decided; try again")
         previous = entries[-1].sha256 if entries else ""
         sequence = len(entries) + 1
         record = {

@@ -3,15 +3,17 @@
 Imports neither Prefect nor MLflow nor torch: these answers must outlive all of them.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 
 from ingot import ledger, manifest, model_versions
-from ingot.digests import digest_of, sha256_file
+from ingot.digests import digest_of, sha256_file, sha256_hex
 from ingot.errors import NotFoundError
 from ingot.manifest import Identity, Manifest
 from ingot.parquet import read_table
@@ -41,9 +43,10 @@ def find_documents(store: Store, query: str) -> tuple[list[str], list[dict[str, 
         return [lowered], []
     rows = list(_files_matching(store, query))
     if not rows:
+        hint = "; this one is a file here, so write SOURCE:URI for a uri" if Path(query).expanduser().is_file() else ""
         raise NotFoundError(
             f"no document is known by {query!r} in {store.root}; give a document id (32 hex digits), a uri as a "
-            "source lists it (or its end), or a file that was read"
+            f"source lists it (or its end), or a file that was read{hint}"
         )
     ids: list[str] = []
     for row in rows:
@@ -56,19 +59,48 @@ def find_documents(store: Store, query: str) -> tuple[list[str], list[dict[str, 
 
 def _files_matching(store: Store, query: str) -> Iterator[dict[str, Any]]:
     path = Path(query).expanduser()
-    digest = digest_of({"content": sha256_file(path), "attributes": {}}) if path.is_file() else None
-    absolute = str(path.resolve()) if digest else ""
-    source, _, uri = query.partition(":")
-    candidates: list[tuple[int, dict[str, Any]]] = []
-    for row in acquisition_rows(store):
-        if row["uri"] == query or (row["source"] == source and row["uri"] == uri):
-            candidates.append((0, row))
-        elif digest is not None and (row["digest"] == digest or absolute.endswith("/" + row["uri"])):
-            candidates.append((1, row))
-        elif row["uri"].endswith("/" + query):
-            candidates.append((2, row))
+    matches = _file_matches(path) if path.is_file() else _uri_matches(query)
+    candidates = [(rank, row) for row in acquisition_rows(store) if (rank := matches(row)) is not None]
     best = min((rank for rank, _ in candidates), default=0)
     yield from (row for rank, row in candidates if rank == best)
+
+
+def _uri_matches(query: str) -> Callable[[dict[str, Any]], int | None]:
+    source, _, uri = query.partition(":")
+
+    def rank(row: dict[str, Any]) -> int | None:
+        if row["uri"] == query or (row["source"] == source and row["uri"] == uri):
+            return 0
+        return 1 if row["uri"].endswith("/" + query) else None
+
+    return rank
+
+
+def _file_matches(path: Path) -> Callable[[dict[str, Any]], int | None]:
+    """Ranks rows that were read from this very file, then rows of the same bytes; a like-named file is neither."""
+    digest = digest_of({"content": sha256_file(path), "attributes": {}})
+    names = list(dict.fromkeys((os.path.abspath(path), str(path.resolve()))))
+
+    def rank(row: dict[str, Any]) -> int | None:
+        end = "/" + row["uri"]
+        for name in names:
+            # A source is a folder above the file, or the file itself.
+            places = (name.removesuffix(end), name) if name.endswith(end) else ()
+            if any(row["place_digest"] in _place_digests(place) for place in places):
+                return 0
+        return 1 if row["digest"] == digest else None
+
+    return rank
+
+
+@lru_cache(maxsize=1024)
+def _place_digests(root: str) -> frozenset[str]:
+    """Digests of a local place in every way a recipe may spell it."""
+    home = str(Path.home())
+    spellings = [root, f"file://{root}"]
+    if root == home or root.startswith(home + "/"):
+        spellings.append("~" + root.removeprefix(home))
+    return frozenset(sha256_hex((spelling + end).encode()) for spelling in spellings for end in ("", "/"))
 
 
 def acquisition_rows(store: Store) -> Iterator[dict[str, Any]]:

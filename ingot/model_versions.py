@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingot import ledger
-from ingot.errors import NotFoundError
-from ingot.ledger import Actor, Entry
+from ingot.errors import BusyError, NotFoundError
+from ingot.ledger import Actor, Entry, LedgerMoved
 from ingot.storage import Store
 
 ALIASES = ("candidate", "champion")
+_MAX_RACES = 100
 
 
 @dataclass(frozen=True)
@@ -51,27 +52,34 @@ def register(
     actor: Actor,
 ) -> ModelVersion:
     """Give a checkpoint the next version number of a model; the same checkpoint keeps its number."""
-    for known in versions_of(store, name):
-        if known.evidence.get("checkpoint") == checkpoint_digest:
-            return known
-    version = len(versions_of(store, name)) + 1
-    ledger.append(
-        store,
-        actor=actor,
-        verb="registered",
-        subject=subject_of(name, version),
-        subject_digest=checkpoint_digest,
-        evidence={"checkpoint": checkpoint_digest, **evidence},
-        attempt=checkpoint_fingerprint,
-        details={
+    for _ in range(_MAX_RACES):
+        entries = ledger.read(store)
+        versions = versions_of(store, name, entries)
+        same = [known for known in versions if known.evidence.get("checkpoint") == checkpoint_digest]
+        if same:
+            return same[0]
+        version = len(versions) + 1
+        given = {
             "model": name,
             "version": version,
             "checkpoint_fingerprint": checkpoint_fingerprint,
             "checkpoint_key": checkpoint_key,
-            **details,
-        },
-    )
-    return next(known for known in versions_of(store, name) if known.evidence["checkpoint"] == checkpoint_digest)
+        }
+        try:
+            ledger.append(
+                store,
+                actor=actor,
+                verb="registered",
+                subject=subject_of(name, version),
+                subject_digest=checkpoint_digest,
+                evidence={"checkpoint": checkpoint_digest, **evidence},
+                attempt=checkpoint_fingerprint,
+                details={**details, **given},
+                after=len(entries),
+            )
+        except LedgerMoved:
+            continue  # another version may have taken the number
+    raise BusyError(f"model {name}: the ledger is busy; run again to register {checkpoint_key}")
 
 
 def versions_of(store: Store, name: str, entries: Sequence[Entry] | None = None) -> list[ModelVersion]:
@@ -95,6 +103,12 @@ def versions_of(store: Store, name: str, entries: Sequence[Entry] | None = None)
 def names(entries: Sequence[Entry]) -> list[str]:
     """Names of all registered models."""
     return sorted({entry.details["model"] for entry in entries if entry.verb == "registered"})
+
+
+def last_move(entries: Sequence[Entry], name: str) -> int:
+    """Sequence of the record that moved the champion last; 0 before the first promotion."""
+    moves = [e.sequence for e in entries if e.verb in ("promoted", "rolled_back") and e.details.get("model") == name]
+    return moves[-1] if moves else 0
 
 
 def champion_version(entries: Sequence[Entry], name: str) -> int | None:

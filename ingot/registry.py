@@ -24,7 +24,7 @@ FOLDERS: dict[str, str] = {
     "grader": "evaluation.graders",
 }
 # Modules in these folders that are not a name of a recipe.
-_SUPPORT = {"base", "verdicts", "words", "languages", "stop_words", "files"}
+_SUPPORT = {"base", "verdicts", "files"}
 
 
 def names(kind: str) -> list[str]:
@@ -56,6 +56,12 @@ def load(kind: str, name: str) -> ModuleType:
     if (_package_folder(kind) / f"{name}.py").is_file():
         return importlib.import_module(f"{FOLDERS[kind]}.{name}")
     return _load_file(kind, name)
+
+
+def own_versions(kind: str, name: str) -> dict[str, str]:
+    """For a fingerprint: the digest of the workspace's file behind a name; nothing for a name of ours."""
+    digest = own_digest(kind, name)
+    return {f"{kind}.{name}": digest} if digest else {}
 
 
 def own_digest(kind: str, name: str) -> str | None:

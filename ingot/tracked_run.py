@@ -74,6 +74,7 @@ class TrackedRun:
         self._link = _Link(tracking_uri)
         self._run_id: str | None = None
         self._logged: dict[str, int] = {}
+        self._finished_ms: int | None = None
         self._queue: list[Point] = []
         self._overflowed = False
         self._artifacts = dict(record.artifacts)
@@ -148,6 +149,8 @@ class TrackedRun:
             self._stop.set()
             self._link.retry_now()
             self._flush()
+            if status == "FINISHED" and end_time_ms is None:
+                end_time_ms = self._finished_ms  # else a second start would make the run look hours long
             if self._run_id is not None:
                 run_id = self._run_id
                 self._link.attempt(lambda client: tracking.terminate(client, run_id, status, reason, end_time_ms))
@@ -189,7 +192,7 @@ class TrackedRun:
             pass
 
     def _open(self, client: Any) -> None:
-        self._run_id, self._logged = tracking.open_remote(client, self.record)
+        self._run_id, self._logged, self._finished_ms = tracking.open_remote(client, self.record)
 
     def _send_points(self, client: Any) -> None:
         batch = self._queue[:_BATCH_POINTS]

@@ -146,11 +146,15 @@ def ask(tracking_uri: str, call: Callable[[Any], _T]) -> _T:
         ) from error
 
 
-def open_remote(client: Any, record: RunRecord) -> tuple[str, dict[str, int]]:
-    """Run id and the last logged step of each curve; creates what is missing, changes nothing else."""
+def open_remote(client: Any, record: RunRecord) -> tuple[str, dict[str, int], int | None]:
+    """Run id, the last logged step of each curve, and the end of a run that had finished; creates what is missing.
+
+    A finished run stays finished: who opens it again only looks whether everything is there.
+    """
     from mlflow.entities import Param
 
     run = find_run(client, record.run_key)
+    finished = run is not None and run.info.status == "FINISHED"
     now = str(now_ms())
     own = {**record.tags, RUN_TAG: record.run_key, HEARTBEAT_TAG: now}
     if run is None:
@@ -158,7 +162,8 @@ def open_remote(client: Any, record: RunRecord) -> tuple[str, dict[str, int]]:
             _experiment_id(client, record.experiment), record.start_time_ms, tags=own, run_name=record.name
         )
     else:
-        client.update_run(run.info.run_id, status="RUNNING")
+        if not finished:
+            client.update_run(run.info.run_id, status="RUNNING")
         if ENDED_TAG in run.data.tags:
             client.delete_tag(run.info.run_id, ENDED_TAG)
         log_tags(client, run.info.run_id, own)
@@ -169,7 +174,7 @@ def open_remote(client: Any, record: RunRecord) -> tuple[str, dict[str, int]]:
         client.log_batch(run_id, params=params, synchronous=True)
     if record.datasets:
         client.log_inputs(run_id, datasets=[_mlflow_dataset(d) for d in record.datasets])
-    return run_id, json.loads(run.data.tags.get(LOGGED_TAG) or "{}")
+    return run_id, json.loads(run.data.tags.get(LOGGED_TAG) or "{}"), run.info.end_time if finished else None
 
 
 def _experiment_id(client: Any, name: str) -> str:

@@ -4,6 +4,7 @@ None of them imports Prefect, MLflow or torch: an auditor needs only the store.
 """
 
 import json
+import uuid
 from argparse import Namespace
 from typing import Any
 
@@ -116,6 +117,7 @@ def why(options: Namespace, printer: Printer) -> int:
     ids, files = lineage.find_documents(store, options.query)
     wanted = manifest.find(store, options.corpus) if options.corpus else None
     answers: list[dict[str, Any]] = []
+    quarantined = [row for row in files if row["outcome"] == "quarantined"]
     for row in files:
         if row["outcome"] == "quarantined" or row["state"] != "open":
             printer.line(f"{row['uri']} ({row['source']}) is {row['state']}: {_outcome(row)}")
@@ -127,11 +129,12 @@ def why(options: Namespace, printer: Printer) -> int:
         for version in newest.values():
             printer.line(f"{doc_id} in {version['corpus']}@{version['version']}: {explain(version)}")
             answers.append({"doc_id": doc_id, **version})
-    if not answers and not files:
+    if not answers and not quarantined:
         raise NotFoundError(
             f"no decision about {options.query!r} in {options.corpus or 'any corpus'}; see `ingot trace`"
         )
-    printer.result({"answers": answers})
+    told = [{name: row[name] for name in ("source", "uri", "reason")} for row in quarantined]
+    printer.result({"answers": answers, "quarantined": told})
     return 0
 
 
@@ -177,7 +180,7 @@ def report(options: Namespace, printer: Printer) -> int:
     path = store.local_path(f"reports/{digest}.html")
     records.append(
         store, actor=Actor.current(settings.environ), verb="read_text", subject=version.subject,
-        subject_digest=version.evidence["checkpoint"], evidence={"evaluation": digest}, attempt=digest,
+        subject_digest=version.evidence["checkpoint"], evidence={"evaluation": digest}, attempt=uuid.uuid4().hex,
     )  # fmt: skip
     printer.line(str(path))
     printer.result({"path": str(path)})

@@ -10,10 +10,10 @@ from typing import Any
 
 from evaluation.suites.heldout import BASELINE_NOTES
 from ingot import lineage, manifest, model_versions
-from ingot.config import load_recipe
 from ingot.errors import ServiceError
 from ingot.manifest import Manifest
 from ingot.parquet import read_table
+from ingot.recipe_files import load_recipe
 from ingot.refs import VerdictRef
 from ingot.storage import Store
 from interface.answers import explain, print_model

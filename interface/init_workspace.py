@@ -2,14 +2,19 @@
 
 import os
 import re
+import shlex
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingot.config import load_recipe
+import yaml
+
+from ingot.config import NAME_PATTERN, parse_recipe
 from ingot.errors import DataError, RecipeError
+from ingot.recipe_errors import allowed_characters
+from ingot.recipe_files import read_values
 from interface.output import Printer
 
 _MAX_FILES = 20_000
@@ -35,10 +40,14 @@ class Look:
 
 def init(options: Namespace, printer: Printer) -> int:
     """`ingot init`."""
+    if options.name is not None and not re.fullmatch(NAME_PATTERN, options.name):
+        raise RecipeError(f"--name {options.name!r} is no corpus name; {allowed_characters(NAME_PATTERN)}")
     source = Path(options.source).expanduser().resolve()
     folder = Path(options.folder).expanduser()
     if not source.is_dir():
         raise RecipeError(f"--source {options.source} is not a folder; give the folder that holds your documents")
+    if folder.exists() and not folder.is_dir():
+        raise RecipeError(f"{folder} is a file; choose another folder")
     if (folder / "recipe.yaml").exists():
         raise RecipeError(f"{folder}/recipe.yaml exists; edit it, or choose another folder")
     look = look_at(source)
@@ -48,14 +57,15 @@ def init(options: Namespace, printer: Printer) -> int:
         )
         raise DataError(f"{source} holds {kinds}, nothing that is read yet; known endings: {', '.join(_READABLE)}")
     name = options.name or corpus_name(folder.resolve().name)
+    text = recipe_text(name, source, look)
+    parse_recipe(read_values(text, "the recipe for this folder"))  # what init writes, build must take
     folder.mkdir(parents=True, exist_ok=True)
     for part in ("rules", "sources", "graders"):
         (folder / part).mkdir(exist_ok=True)
-    (folder / "recipe.yaml").write_text(recipe_text(name, source, look))
-    load_recipe(folder / "recipe.yaml")  # what init writes, build must take
+    (folder / "recipe.yaml").write_text(text, encoding="utf-8")
     printer.line(f"{source}: {look.readable:,} readable files, {look.readable_bytes:,} bytes, {_languages(look)}")
     printer.line(f"wrote {folder / 'recipe.yaml'}")
-    printer.line(f"next: ingot build {options.folder}")
+    printer.line(f"next: ingot build {shlex.quote(options.folder)}")
     printer.result({"recipe": str(folder / "recipe.yaml"), "files": look.readable, "bytes": look.readable_bytes})
     return 0
 
@@ -112,25 +122,34 @@ def _languages(look: Look) -> str:
     return f"mostly {', '.join(names)}" if names else "language unknown"
 
 
+def quoted(text: str) -> str:
+    """A value as YAML that stays text whatever it holds: `no`, `2024`, a blank, a '#' or a line break."""
+    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=1 << 30).strip()
+
+
 def recipe_text(name: str, source: Path, look: Look) -> str:
     """The recipe, with sizes that fit the folder and a sentence beside each choice."""
     tokens = max(20_000, min(2_000_000, round(look.readable_bytes / _BYTES_PER_TOKEN * _EPOCHS, -3)))
     small = look.readable_bytes < 2_000_000
     common = [language for language, num in look.languages.most_common() if num >= max(2, look.languages.total() // 20)]
-    keep = ", ".join(sorted(common or [language for language, _ in look.languages.most_common(1)]))
+    languages = sorted(common or [language for language, _ in look.languages.most_common(1)])
+    keep = ", ".join(map(quoted, languages))
     # About a dozen documents must be held out to say anything; a tiny folder gives a larger share for that.
     share = max(0.02, min(0.3, round(12 / max(1, look.readable), 2)))
+    include = ", ".join(quoted(f"**/*{ending}") for ending in _READABLE)
     language_rule = f"  - rule: language\n    keep: [{keep}] # found in a sample of your files\n" if keep else ""
     return f"""\
 # {name}: written after a short look at the folder ({look.readable:,} readable files, {look.readable_bytes:,} bytes).
-# Every key: `ingot schema recipe`. Try a change without editing: `ingot build . --set train.0.tokens=50_000`.
-corpus: {name}
+# Every key: `ingot schema recipe`. Try a change without editing: `ingot build FOLDER --set train.0.tokens=50_000`.
+# Rules, sources and graders of your own: rules/house.py in this file's folder is `- rule: house` below. Commands that
+# are given the folder find them; for a command that is given something else, set INGOT_WORKSPACE to the folder.
+corpus: {quoted(name)}
 
 sources:
   - source: folder
-    name: documents
-    uri: {source} # a place: it may move without making a new version
-    include: ["**/*.md", "**/*.markdown", "**/*.txt", "**/*.rst", "**/*.html", "**/*.htm", "**/*.py"]
+    name: {quoted(name)}
+    uri: {quoted(str(source))} # a place: it may move without making a new version
+    include: [{include}]
     licence: internal # for documents that do not state their own
 
 # What is dropped, and why, stands in the data card; `ingot why FILE` tells it for one document.

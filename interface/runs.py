@@ -1,5 +1,6 @@
 """`ingot curate | train | evaluate | build`: run a flow here, shown in the Prefect UI while it runs."""
 
+import os
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from ingot import manifest, model_versions
-from ingot.config import load_recipe
-from ingot.errors import GateError
+from ingot.config import Recipe
+from ingot.errors import GateError, NotFoundError, RecipeError
 from ingot.model_versions import ModelVersion
+from ingot.recipe_files import find_recipe, load_recipe
 from ingot.refs import CorpusRef, VerdictRef
+from ingot.settings import Settings, expand_place
 from interface.context import connect, open_settings, open_store, overrides
 from interface.output import Printer, progress_bars
 
 
 def curate(options: Namespace, printer: Printer) -> int:
     """`ingot curate`."""
-    corpus: CorpusRef = _run(options, printer, "curate_corpus")
+    corpus: CorpusRef = _run(open_order(options, reads=True), printer, "curate_corpus")
     print_corpus(corpus, printer)
     printer.result({"corpus": corpus.model_dump(mode="json")})
     return 0
@@ -25,8 +28,9 @@ def curate(options: Namespace, printer: Printer) -> int:
 
 def train(options: Namespace, printer: Printer) -> int:
     """`ingot train`."""
-    before = _known(options)
-    version = _run(options, printer, "train_model", corpus=options.corpus)
+    order = open_order(options, trains=True)
+    before = _known(order)
+    version = _run(order, printer, "train_model", corpus=options.corpus)
     reused = version.version in before.models
     print_version(version, printer, reused=reused)
     printer.result(
@@ -37,13 +41,14 @@ def train(options: Namespace, printer: Printer) -> int:
 
 def evaluate(options: Namespace, printer: Printer) -> int:
     """`ingot evaluate`; exit code 3 when the gate says FAIL."""
-    return print_verdict(_run(options, printer, "evaluate_model", model=options.model), printer)
+    return print_verdict(_run(open_order(options), printer, "evaluate_model", model=options.model), printer)
 
 
 def build(options: Namespace, printer: Printer) -> int:
     """`ingot build`; exit code 3 when the gate says FAIL."""
-    before = _known(options)
-    verdict: VerdictRef = _run(options, printer, "build_model")
+    order = open_order(options, reads=True, trains=True)
+    before = _known(order)
+    verdict: VerdictRef = _run(order, printer, "build_model")
     store = open_store(open_settings())
     name, number = manifest.find(store, before.corpus)
     corpus = manifest.ref_of(manifest.read(store, name, number), number, reused=number in before.corpora)
@@ -56,6 +61,56 @@ def build(options: Namespace, printer: Printer) -> int:
 
 
 @dataclass(frozen=True)
+class Order:
+    """What a command was asked to run: the recipe, the very file it was read from, the changes to it."""
+
+    recipe: Recipe
+    file: Path
+    changes: dict[str, str]
+
+
+def open_order(options: Namespace, *, reads: bool = False, trains: bool = False) -> Order:
+    """The checked order of a command; what is wrong with it is told before any server is started.
+
+    reads: the command reads the sources, so their places must be there. trains: it needs a stage to run.
+    """
+    _use_workspace(options.recipe)
+    changes = overrides(options)
+    file = find_recipe(options.recipe)
+    recipe = load_recipe(file, changes)
+    if trains and not recipe.train:
+        raise RecipeError(f"recipe {file} has no 'train' section; add '- stage: pretrain' with a model and tokens")
+    if reads:
+        _check_places(recipe, open_settings())
+    return Order(recipe, file, changes)
+
+
+def _use_workspace(recipe: str) -> None:
+    """A recipe given as a folder is a workspace: its own rules, sources and graders are found in it."""
+    folder = Path(recipe).expanduser()
+    if (folder / "recipe.yaml").is_file() and not os.environ.get("INGOT_WORKSPACE"):
+        # In the environment, because worker processes and training ranks look names up too.
+        os.environ["INGOT_WORKSPACE"] = str(folder.absolute())
+
+
+def _check_places(recipe: Recipe, settings: Settings) -> None:
+    """Refuse a source whose place is not set, not there or not allowed; a remote one shows when it is read."""
+    from datasets_pipeline.curate import check_source_root
+    from datasets_pipeline.sources.files import local_root
+
+    for index, source in enumerate(recipe.sources):
+        where = f"sources.{index} ({source.config.name})"
+        try:
+            root = local_root(expand_place(source.config.uri, settings.environ))
+            if root is not None:
+                check_source_root(str(root), settings.source_roots)
+        except RecipeError as error:
+            raise RecipeError(f"{where}: {error}") from None
+        if root is not None and not root.exists():
+            raise NotFoundError(f"{where}: {root} does not exist; check `uri`, or mount it")
+
+
+@dataclass(frozen=True)
 class _Known:
     """What the store held before a run: afterwards it shows what the run added."""
 
@@ -64,8 +119,8 @@ class _Known:
     models: frozenset[int]
 
 
-def _known(options: Namespace) -> _Known:
-    recipe = load_recipe(options.recipe, overrides(options))
+def _known(order: Order) -> _Known:
+    recipe = order.recipe
     store = open_store(open_settings())
     models = model_versions.versions_of(store, recipe.model_name)
     return _Known(
@@ -73,13 +128,10 @@ def _known(options: Namespace) -> _Known:
     )
 
 
-def _run(options: Namespace, printer: Printer, flow: str, **arguments: Any) -> Any:
-    changes = overrides(options)
-    load_recipe(options.recipe, changes)  # a wrong key is told before any server is started
-    path = str(Path(options.recipe).absolute()) if Path(options.recipe).exists() else options.recipe
+def _run(order: Order, printer: Printer, flow: str, **arguments: Any) -> Any:
     addresses = connect(open_settings(), printer)
     with progress_bars(quiet=printer.as_json) as report:
-        result = run_flow(flow, report, recipe=path, overrides=changes or None, **arguments)
+        result = run_flow(flow, report, recipe=str(order.file), overrides=order.changes or None, **arguments)
     printer.line(f"Prefect {addresses['prefect']}   MLflow {addresses['mlflow']}")
     return result
 

@@ -7,8 +7,8 @@ from argparse import Namespace
 from typing import Any
 
 from ingot import airgap, manifest
-from ingot.config import load_recipe
 from ingot.errors import IngotError, ServiceError
+from ingot.recipe_files import load_recipe
 from ingot.settings import Settings
 from ingot.storage import Store
 from interface.context import connect, open_settings, open_store

@@ -60,7 +60,7 @@ def measure(
         str(module.VERSION),
         values={**config.model_dump(mode="json"), "only": digest_of(sorted(only)) if only is not None else None},
         inputs={"checkpoint": version.evidence["checkpoint"], "corpus": corpus.root_digest},
-        versions={},
+        versions=registry.own_versions("suite", suite),
     )
     key = f"evaluations/{digest}.json"
     if not store.exists(key):
@@ -132,12 +132,13 @@ def judge_candidate(recipe: Recipe, corpus: CorpusRef, version: ModelVersion, ev
         return _standing_verdict(entries, version)
     candidate_result = here.store.read_record(evaluation.key)
     champion_evaluation = _champion_evaluation(recipe, corpus, champion, evaluation) if champion else None
-    verdict = decide(
-        candidate_result,
-        here.store.read_record(champion_evaluation.key) if champion_evaluation else None,
-        config=GateConfig(**recipe.evaluate.gate.model_dump()),
-        seen_by_champion=_trained_on(here.store, champion) if champion else (),
-    )
+    champion_result: dict[str, Any] | None = None
+    if champion is not None:
+        # Nothing is held out for both: an empty result, which the gate calls inconclusive.
+        same = {name: candidate_result[name] for name in ("suite", "version")}
+        nothing = {**same, "bits_per_byte": 0.0, "documents": []}
+        champion_result = here.store.read_record(champion_evaluation.key) if champion_evaluation else nothing
+    verdict = decide(candidate_result, champion_result, config=GateConfig(**recipe.evaluate.gate.model_dump()))
     record = {
         "kind": "verdict",
         "model": version.name,
@@ -156,7 +157,8 @@ def judge_candidate(recipe: Recipe, corpus: CorpusRef, version: ModelVersion, ev
         subject=version.subject,
         subject_digest=version.evidence["checkpoint"],
         evidence={"verdict": digest, "evaluation": evaluation.digest},
-        attempt=digest,
+        # The same verdict against a champion that left and came back is a new one.
+        attempt=f"{digest}:{model_versions.last_move(entries, version.name)}",
         details={
             "model": version.name,
             "version": version.version,
@@ -188,27 +190,17 @@ def _standing_verdict(entries: list[ledger.Entry], version: ModelVersion) -> Ver
 
 def _champion_evaluation(
     recipe: Recipe, corpus: CorpusRef, champion: ModelVersion, evaluation: EvaluationRef
-) -> EvaluationRef:
-    """The champion, measured on the documents held out for both models."""
+) -> EvaluationRef | None:
+    """The champion, measured on the documents held out for both models; None when there is none."""
     store = runtime().store
     found = manifest.read(store, corpus.corpus, corpus.version)
     champion_corpus, number = manifest.find(store, champion.details["corpus"])
     theirs = {d.doc_id for d in heldout_documents(store, manifest.read(store, champion_corpus, number))}
     both = frozenset(d.doc_id for d in heldout_documents(store, found) if d.doc_id in theirs)
+    if not both:
+        return None
     options = {**recipe.evaluate.options.get(evaluation.suite, {}), "num_samples": 0, "baselines": []}
     return measure(store, champion, corpus, found, evaluation.suite, options, only=both)
-
-
-def _trained_on(store: Store, version: ModelVersion) -> set[str]:
-    """doc_ids (hex) in the training split of a model's corpus version."""
-    corpus, number = manifest.find(store, version.details["corpus"])
-    identity = manifest.read(store, corpus, number).identity
-    return {
-        doc_id.hex()
-        for shard in identity.shards
-        if shard.split == "train"
-        for doc_id in read_table(store, f"shards/{shard.sha256}.parquet", columns=["doc_id"])["doc_id"].to_pylist()
-    }
 
 
 @task(name="show evaluation", cache_policy=NO_CACHE, **policies.VIEW)

@@ -20,6 +20,7 @@ from tasks.curation import corpus_input, corpus_tags
 from tasks.evaluation import metric_line
 from tasks.runtime import Runtime, runtime
 from tasks.training import data_card, run_folder, version_record
+from training import checkpoints
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -59,7 +60,7 @@ def corpus_runs(here: Runtime) -> Iterator[RunRecord]:
 
 
 def training_runs(here: Runtime) -> Iterator[RunRecord]:
-    """One run for each training run that was ever started; FINISHED when its model was registered."""
+    """One run for each training run that was ever started; FINISHED when its final checkpoint is there."""
     registered = {v.checkpoint_fingerprint: v for v in all_versions(here)}
     for key in here.store.list("runs/"):
         record = RunRecord.model_validate(here.store.read_record(key))
@@ -68,10 +69,18 @@ def training_runs(here: Runtime) -> Iterator[RunRecord]:
             update={
                 "artifacts": {**record.artifacts, **(training_pages(here, version) if version else {})},
                 "metrics_path": metrics_path(here, record.run_key, version),
-                "status": "FINISHED" if version else "FAILED",
+                "status": "FINISHED" if version or is_finished(here, record.run_key) else "FAILED",
                 "end_time_ms": milliseconds(version.registered.time) if version else None,
             }
         )
+
+
+def is_finished(here: Runtime, run_key: str) -> bool:
+    """Whether a training run wrote its final checkpoint; its model may not be registered, or a later stage's is."""
+    steps = checkpoints.list_steps(here.store, run_key)
+    if not steps:
+        return False
+    return checkpoints.read_manifest(here.store, checkpoints.key_of(run_key, steps[0])).milestone == "final"
 
 
 def training_pages(here: Runtime, version: ModelVersion) -> dict[str, str]:

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from uuid import UUID
 
 from datasets_pipeline.parallel import Pool, open_pool
 from ingot.ledger import Actor
@@ -48,14 +49,21 @@ def _places() -> tuple[Settings, Store]:
     return settings, Store(settings.store, scratch_root=settings.scratch)
 
 
+@lru_cache(maxsize=1)
 def current_actor() -> Actor:
-    """The schedule for a scheduled run, else the person of this process."""
-    from prefect.context import FlowRunContext
+    """The person of this process; of a run that a worker started, the schedule, or the service itself.
 
-    context = FlowRunContext.get()
-    if context is not None and context.flow_run is not None and context.flow_run.auto_scheduled:
-        return Actor("schedule", str(context.flow_run.deployment_id or "unknown"), "declared")
-    return Actor.current()
+    Who pressed Run in the Prefect UI is not known: its open-source server has no users.
+    """
+    run_id = os.environ.get("PREFECT__FLOW_RUN_ID")
+    if not run_id:
+        return Actor.current()
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(UUID(run_id))
+    deployment = f"prefect-deployment:{run.deployment_id}"
+    return Actor("schedule" if run.auto_scheduled else "service", deployment, "declared")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from datasets_pipeline.card import card_html
 from datasets_pipeline.token_counts import count_tokens
 from ingot import manifest, model_versions, registry, tracking, tracking_versions
 from ingot.config import NamedConfig, Recipe, recipe_digest, resolved
-from ingot.digests import fingerprint
+from ingot.digests import digest_of, fingerprint
 from ingot.lineage_picture import lineage_html, lineage_mermaid
 from ingot.refs import CheckpointRef, CorpusRef, TokensRef
 from ingot.revision import code_revision
@@ -55,9 +55,10 @@ def stage_fingerprint(entry: NamedConfig, recipe: Recipe, tokens: TokensRef, sta
         inputs={
             "corpus": tokens.corpus_root_digest,
             "tokenizer": tokens.tokenizer_digest,
+            "tokens": digest_of([shard.bin_sha256 for shard in tokens.shards]),
             "start": start.manifest_sha256 if start else "",
         },
-        versions={},
+        versions=registry.own_versions("stage", entry.name),
     )
 
 
@@ -165,7 +166,7 @@ def run_record(
 def register(
     recipe: Recipe, corpus: CorpusRef, tokens: TokensRef, checkpoint: CheckpointRef
 ) -> model_versions.ModelVersion:
-    """Give the checkpoint the next version number, in the ledger and then in MLflow."""
+    """Give the checkpoint the next version number of its model, in the ledger."""
     here = runtime()
     version = model_versions.register(
         here.store,
@@ -192,14 +193,22 @@ def register(
         },
         actor=here.actor,
     )
+    return version
+
+
+@task(name="show model", cache_policy=NO_CACHE, **policies.VIEW)
+def show_model(
+    corpus: CorpusRef, tokens: TokensRef, checkpoint: CheckpointRef, version: model_versions.ModelVersion
+) -> None:
+    """Show the version in MLflow's registry and its lineage in Prefect."""
+    here = runtime()
+    create_markdown_artifact(
+        lineage_mermaid(corpus, tokens, checkpoint, version), key="lineage", description=version.subject
+    )
     # A recipe that was changed back finds its old version again: then the ledger's candidate is another one.
     is_newest = model_versions.resolve(here.store, version.name).version == version.version
     record = version_record(version, ("candidate",) if is_newest else ())
     tracking_versions.register_model_version(here.tracking_uri, record)
-    create_markdown_artifact(
-        lineage_mermaid(corpus, tokens, checkpoint, version), key="lineage", description=version.subject
-    )
-    return version
 
 
 def public_recipe(recipe: Recipe) -> dict[str, Any]:

@@ -30,9 +30,9 @@ ORDER_SCHEMA = pa.schema(
     ]
 )
 
-KEPT, NEAR_DUPLICATE, OLDER_VERSION = 0, 1, 2
+KEPT, NEAR_DUPLICATE, OLDER_VERSION, DUPLICATE_AFTER_EDIT = 0, 1, 2, 3
 #: Reason strings by code; a kept document has none.
-REASONS = (None, "near_duplicate", "older_version")
+REASONS = (None, "near_duplicate", "older_version", "duplicate_after_edit")
 
 
 @dataclass(frozen=True)

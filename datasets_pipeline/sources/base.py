@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from datasets_pipeline.sources.globs import is_included
 from ingot.errors import DataError, RecipeError
 
 SourceClass = Literal["public", "licensed", "crawled", "user", "synthetic", "other"]
@@ -72,7 +73,8 @@ class SourceConfig(BaseModel):
     )
     uri: str = Field(
         min_length=1,
-        description="Where the files are: a local path or an fsspec URL. A place, so it is never hashed.",
+        description="Where the files are: a local path or an fsspec URL. A relative path in a recipe file is "
+        "relative to that file's folder. A place, so it is never hashed.",
     )
     include: tuple[str, ...] = Field(
         default=("**",),
@@ -103,6 +105,13 @@ class SourceConfig(BaseModel):
     def _holds_no_credentials(cls, uri: str) -> str:
         refuse_credentials(uri)
         return uri
+
+    @field_validator("include", "exclude")
+    @classmethod
+    def _globs_can_match(cls, globs: tuple[str, ...]) -> tuple[str, ...]:
+        for glob in globs:
+            is_included("", (glob,), ())  # raises RecipeError for a pattern that cannot be compiled
+        return globs
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A recipe is read key by key: what is wrong is named with its path, its value and what to write."""
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,13 @@ import pytest
 from ingot import registry
 from ingot.config import (
     Recipe,
-    apply_overrides,
-    load_recipe,
     parse_recipe,
     recipe_digest,
     recipe_json_schema,
     resolved,
 )
 from ingot.errors import NotFoundError, RecipeError
+from ingot.recipe_files import apply_overrides, find_recipe, load_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 HOUSE_RULE = """
@@ -125,9 +125,9 @@ def test_a_recipe_is_read_with_every_default_filled_in(read: Callable[..., Recip
             r"^train\.0 \(stage pretrain\)\.model\.width_: unknown key .* did you mean width\?",
         ),
         ("train.0.zzz", 3, r"^train\.0 \(stage pretrain\)\.zzz: unknown key \(value 3\); known: "),
-        ("sources.0.source", "foldr", r"^sources: source 'foldr' is unknown; did you mean folder\? known: folder"),
-        ("rules.0.rule", "house_stile", r"rule 'house_stile' is unknown; did you mean house_style\?"),
-        ("train.0.stage", "pretrian", r"stage 'pretrian' is unknown; did you mean pretrain\?"),
+        ("sources.0.source", "foldr", r"^sources\.0: source 'foldr' is unknown; did you mean folder\? known: folder"),
+        ("rules.0.rule", "house_stile", r"^rules\.0: rule 'house_stile' is unknown; did you mean house_style\?"),
+        ("train.0.stage", "pretrian", r"^train\.0: stage 'pretrian' is unknown; did you mean pretrain\?"),
     ],
 )
 def test_an_unknown_key_or_name_is_refused_with_its_path_and_the_nearest_one(
@@ -143,7 +143,12 @@ def test_an_unknown_key_or_name_is_refused_with_its_path_and_the_nearest_one(
         ("heldout.share", "much", r"^heldout\.share: .*valid number.* \(value 'much'\)"),
         ("heldout.share", 0.7, r"^heldout\.share: .*less than or equal to 0\.5 \(value 0\.7\)"),
         ("seed", 1.5, r"^seed: .*integer.* \(value 1\.5\)"),
-        ("corpus", "Hand Book", r"^corpus: .*pattern.* \(value 'Hand Book'\)"),
+        (
+            "corpus",
+            "Hand Book",
+            r"^corpus: allowed are a-z 0-9 _ -, the first one of a-z 0-9, at most 63 characters "
+            r"\(value 'Hand Book'\)$",
+        ),
         ("tokenizer", 3, r"^tokenizer: .*\(value 3\)"),
         ("sources", {}, r"^sources: sources is dict; write a list"),
         ("sources", [], r"^sources: "),
@@ -156,6 +161,102 @@ def test_an_unknown_key_or_name_is_refused_with_its_path_and_the_nearest_one(
 def test_a_wrong_value_is_refused_with_its_path_and_the_value(path: str, value: Any, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         parse_recipe(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("evaluate.suites", ["heldot"], r"^evaluate\.suites\.0: suite 'heldot' is unknown; did you mean heldout\?"),
+        ("evaluate.suites", [], r"^evaluate\.suites: an empty list, .* write \[heldout\]"),
+        ("evaluate.suites", ["heldout", "heldout"], r"^evaluate\.suites\.1: suite 'heldout' is named twice"),
+        ("evaluate.options", {"heldot": {}}, r"^evaluate\.options: suite 'heldot' is unknown; did you mean heldout\?"),
+        (
+            "evaluate.options.heldout",
+            {"max_document": 3},
+            r"^evaluate\.options\.heldout\.max_document: unknown key .* did you mean max_documents\?",
+        ),
+        ("evaluate.options.heldout", {"max_documents": 0}, r"^evaluate\.options\.heldout\.max_documents: .*value 0"),
+        ("rules.0.when.source", "wki", r"^rules\.0 \(rule house_style\)\.when\.source: 'wki' is no source .* wiki$"),
+        ("rules.0.when.source", [], r"^rules\.0 \(rule house_style\)\.when\.source: an empty list"),
+        ("rules.0.when.language", "english", r"\.when\.language: 'english' is no language code; write ISO 639"),
+        ("rules.0.when.language", ["en", "EN"], r"\.when\.language: 'EN' is no language code"),
+        ("rules.0.when.language", False, r'\.when\.language: YAML reads no, .* in quotes: "no"'),
+        ("rules.0.when.media", "markdown", r"\.when\.media: 'markdown' is no media type; write .* text/markdown"),
+        ("rules.0.id", "dedup.near", r"^rules\.0 \(rule house_style\)\.id: 'dedup\.near' is a name of Ingot's own"),
+        ("rules.0.id", "heldout", r"give another id"),
+        (
+            "train.0.warmup_steps",
+            147,
+            r"^train\.0 \(stage pretrain\): .*warmup_steps 147 leaves nothing of 147 steps; lower it",
+        ),
+        ("sources.0.include", ["[x"], r"^sources\.0 \(source folder\)\.include: glob '\[x' opens a '\['"),
+        ("sources.0.exclude", ["/abs/*"], r"^sources\.0 \(source folder\)\.exclude: glob '/abs/\*' cannot match"),
+    ],
+)
+def test_a_mistake_that_would_show_after_minutes_is_refused_when_reading(path: str, value: Any, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("rules", [{"rule": "language", "keep": "en"}], r"^rules\.0 \(rule language\)\.keep: write a list: \[en\]"),
+        ("sources.0.include", "**/*.md", r'\.include: write a list: \["\*\*/\*\.md"\]'),
+        ("rules", [{"rule": "language", "keep": [False]}], r'keep\.0: YAML reads no, .*.* quotes: "no"'),
+        ("corpus", 2024, r'^corpus: this is a number to YAML; write it in quotes: "2024"'),
+        ("sources.0.name", "my wiki", r"\.name: allowed are A-Z a-z 0-9 \. _ -, the first one of A-Z a-z 0-9 \("),
+        ("dedup.near", False, r"^dedup\.near: false is no value here; write null to turn it off \(value False\)$"),
+        ("train.0.grad_clip", False, r"\.grad_clip: false is no value here; write null to turn it off"),
+        ("tokenizer", False, r"^tokenizer: write its options below it, one 'name: value' a line \(value False\)$"),
+    ],
+)
+def test_a_common_mistake_is_answered_with_what_to_write(path: str, value: Any, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe(changed(path, value))
+
+
+def test_options_of_a_suite_are_read_and_a_source_that_is_there_may_be_named() -> None:
+    recipe = changed("evaluate.options.heldout", {"max_documents": 7})
+    recipe["rules"][0]["when"] = {"source": ["wiki"], "language": "gsw", "media": ["text/x-rst"]}
+    assert parse_recipe(recipe).evaluate.options == {"heldout": {"max_documents": 7}}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["password: [hunter2", "password: *hunter2", "password: !hunter2 x", 'password: "hunter2', "a: b: hunter2",
+     "password: hunter2\x07", "password: %hunter2"],
+)  # fmt: skip
+def test_a_line_that_is_not_yaml_is_named_by_number_and_never_shown(read: Callable[..., Recipe], line: str) -> None:
+    with pytest.raises(RecipeError, match=r"handbook\.yaml is not YAML: ") as caught:
+        read("corpus: handbook\n" + line + "\n")
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None and caught.value.__suppress_context__
+
+
+def test_a_yaml_fault_tells_its_line_and_the_problem(read: Callable[..., Recipe]) -> None:
+    with pytest.raises(RecipeError, match=r"is not YAML: line 2: mapping values are not allowed here; mend it there$"):
+        read("corpus: handbook\nsources: a: b\n")
+
+
+@pytest.mark.parametrize(
+    ("uri", "place"),
+    [("docs", "{folder}/docs"), ("../docs/", "{parent}/docs"), ("./a b#1", "{folder}/a b#1"), ("/data", "/data"),
+     ("~/docs", "~/docs"), ("${DOCS}/x", "${DOCS}/x"), ("s3://bucket/docs", "s3://bucket/docs")],
+)  # fmt: skip
+def test_a_relative_place_is_relative_to_the_recipes_folder(workspace: Path, uri: str, place: str) -> None:
+    (workspace / "recipe.yaml").write_text(YAML.replace("/data/handbook", json.dumps(uri)))
+    recipe = load_recipe(workspace)
+    expected = place.replace("{folder}", str(workspace)).replace("{parent}", str(workspace.parent))
+    assert recipe.sources[0].config.uri == expected
+
+
+def test_an_empty_folder_with_a_recipes_name_does_not_hide_the_recipe(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / "handbook").mkdir()
+    monkeypatch.chdir(workspace)
+    assert find_recipe("handbook") == workspace / "recipes/handbook.yaml"
 
 
 @pytest.mark.parametrize(
@@ -221,7 +322,9 @@ def test_a_rule_of_ours_is_overridden_by_its_name(read: Callable[..., Recipe]) -
 def test_the_place_of_a_source_is_not_part_of_the_recipe_digest_and_its_name_is() -> None:
     digest = recipe_digest(parse_recipe(values()))
     assert recipe_digest(parse_recipe(changed("sources.0.uri", "s3://elsewhere/handbook"))) == digest
-    assert recipe_digest(parse_recipe(changed("sources.0.name", "intranet"))) != digest
+    renamed = changed("sources.0.name", "intranet")
+    renamed["rules"][1]["when"]["source"] = "intranet"
+    assert recipe_digest(parse_recipe(renamed)) != digest
 
 
 def test_a_rule_twice_needs_an_id_and_a_source_twice_a_name() -> None:

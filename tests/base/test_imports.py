@@ -176,7 +176,7 @@ HEAVY = {"prefect", "mlflow", "torch", "dask", "distributed", "transformers", "s
     [
         "import ingot.lineage, ingot.verify, ingot.ledger",
         "import ingot.tracking, ingot.promotion, ingot.settings",
-        "from ingot.config import load_recipe, recipe_json_schema",
+        "from ingot.config import recipe_json_schema; from ingot.recipe_files import load_recipe; load_recipe('demo')",
     ],
 )
 def test_answers_and_recipes_need_no_heavy_library(statement: str) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from ingot import ledger, lineage, model_versions
+from ingot.digests import sha256_hex
 from ingot.errors import NotFoundError
 from ingot.storage import Store
-from tests.base.tiny_store import ACTOR, TEXTS, TinyStore, doc_id
+from tests.base.tiny_store import ACTOR, TEXTS, TinyStore, build, doc_id
 
 
 def hex_id(uri: str) -> str:
@@ -89,6 +90,36 @@ def test_a_document_is_found_by_the_file_it_was_read_from_or_a_copy_of_it(
         ids, files = lineage.find_documents(built_store.store, str(file))
         assert ids == [hex_id("guide/safety.md")]
         assert [row["uri"] for row in files] == ["guide/safety.md"]
+
+
+def test_a_file_of_the_same_name_in_another_folder_is_not_the_document(
+    built_store: TinyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "guide/safety.md"
+    other.parent.mkdir()
+    other.write_text("Quite another text.")
+    monkeypatch.chdir(tmp_path)
+    for query in (str(other), "guide/safety.md"):
+        with pytest.raises(NotFoundError, match="this one is a file here, so write SOURCE:URI"):
+            lineage.find_documents(built_store.store, query)
+    assert lineage.find_documents(built_store.store, "wiki:guide/safety.md")[0] == [hex_id("guide/safety.md")]
+
+
+def test_a_file_that_changed_since_it_was_read_is_still_known_by_its_place(tmp_path: Path) -> None:
+    own = build(tmp_path / "store", tmp_path / "sources")
+    file = own.sources / "guide/safety.md"
+    file.write_text("Changed after the night.")
+    (tmp_path / "link").symlink_to(own.sources)
+    for query in (file, file.parent / "../guide/safety.md", tmp_path / "link/guide/safety.md"):
+        ids, _ = lineage.find_documents(own.store, str(query))
+        assert ids == [hex_id("guide/safety.md")]
+
+
+def test_a_place_is_known_however_the_recipe_spells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/maria")
+    for spelling in ("~/notes", "~/notes/", "/home/maria/notes", "/home/maria/notes/", "file:///home/maria/notes"):
+        assert sha256_hex(spelling.encode()) in lineage._place_digests("/home/maria/notes")
+    assert sha256_hex(b"/home/maria/note") not in lineage._place_digests("/home/maria/notes")
 
 
 @pytest.mark.parametrize("query", ["nowhere.md", "nstall.md", "blog:guide/install.md", ""])

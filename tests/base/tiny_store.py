@@ -66,7 +66,7 @@ def build(root: Path, sources: Path, *, store: Store | None = None) -> TinyStore
     units: dict[str, tuple[str, int]] = {}
     versions = []
     for night, uris in enumerate((FIRST_NIGHT, SECOND_NIGHT), start=1):
-        _acquire(store, uris, units, night)
+        _acquire(store, sources, uris, units, night)
         _publish(store, uris, night)
         versions.append(_train(store, night))
     _gate(store, versions[-1])
@@ -74,7 +74,9 @@ def build(root: Path, sources: Path, *, store: Store | None = None) -> TinyStore
     return TinyStore(root, sources, f"{sequence}:{head}")
 
 
-def _acquire(store: Store, uris: tuple[str, ...], units: dict[str, tuple[str, int]], night: int) -> None:
+def _acquire(
+    store: Store, sources: Path, uris: tuple[str, ...], units: dict[str, tuple[str, int]], night: int
+) -> None:
     new = [uri for uri in uris if uri not in units]
     unit = sha256_hex("\n".join(new).encode())[:32]
     rows = [
@@ -92,7 +94,8 @@ def _acquire(store: Store, uris: tuple[str, ...], units: dict[str, tuple[str, in
             "uri": uri, "digest": digest_of({"content": sha256_hex(TEXTS[uri].encode()), "attributes": {}}),
             "state": "open", "outcome": "read", "reason": None, "retry": False, "unit": units[uri][0],
             "first_row": units[uri][1], "num_rows": 1, "num_rejects": 0, "size": len(TEXTS[uri]), "mtime_ns": 1,
-            "attributes_digest": digest_of({}), "place_digest": "p", "first_seen": "2026-01-01T02:00:00+00:00",
+            "attributes_digest": digest_of({}), "place_digest": sha256_hex(str(sources).encode()),
+            "first_seen": "2026-01-01T02:00:00+00:00",
         }
         for uri in sorted(uris)
     ]  # fmt: skip

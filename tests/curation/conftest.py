@@ -1,4 +1,4 @@
-"""Corpora and pools that several tests of the data path share."""
+"""Corpora, pools and fork servers that several tests of the data path share."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from datasets_pipeline.parallel import DaskPool, open_pool
+from tests.curation.fork_server import ForkServer
 from tests.curation.pages import CORPORA, Corpus
 from tests.curation.road import Road
 
@@ -34,3 +35,12 @@ def two_workers(tmp_path: Path) -> Iterator[DaskPool]:
     with open_pool(2, scratch=tmp_path / "pool") as pool:
         assert isinstance(pool, DaskPool)
         yield pool
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[list[ForkServer]]:
+    """Two warm processes to fork children from, one for each core of a small machine."""
+    started = [ForkServer("tests.curation.crash_child:warm_up") for _ in range(2)]
+    yield started
+    for server in started:
+        server.close()

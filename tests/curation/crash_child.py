@@ -1,21 +1,24 @@
-"""What children of the fork server run: one night of curation, tokenizer and tokens over a corpus."""
+"""What children of the fork server run: a night over the made-up corpus, to be killed or to race with another."""
 
+import os
+import signal
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from datasets_pipeline import publish as publish_module
 from datasets_pipeline import tokens as token_files
-from datasets_pipeline.parallel import InProcessPool
+from datasets_pipeline.parallel import DaskPool, InProcessPool, open_pool
 from ingot import manifest
 from ingot.digests import sha256_file
 from ingot.storage import Store
-from tests.curation.pages import Corpus, made_up
+from tests.curation.pages import made_up, made_up_at
 from tests.curation.road import Road
 
-
-def tiny(folder: Path) -> Corpus:
-    """A corpus in which every durable step is reached; small, because it is curated hundreds of times."""
-    return made_up(folder, num_pages=8)
+NUM_PAGES = 8
+"""A corpus in which every durable step is reached, and small, because it is curated hundreds of times."""
 
 
 def warm_up() -> None:
@@ -23,12 +26,18 @@ def warm_up() -> None:
     import tokenizers  # noqa: F401
 
     with tempfile.TemporaryDirectory() as folder:
-        Road(tiny(Path(folder) / "documents"), Path(folder) / "road").run()
+        Road(made_up(Path(folder) / "documents", num_pages=NUM_PAGES), Path(folder) / "road").run()
 
 
-def curate_and_tokenize(documents: str, place: str, values: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One night in a store at `place`; the digests of everything that it gave."""
-    road = Road(tiny_corpus(Path(documents)), Path(place), values=values or {})
+def curate(documents: str, place: str, values: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One night in a store at `place`: the version it named and its digests."""
+    night = Road(made_up_at(Path(documents)), Path(place), values=values or {}).run()
+    return {"version": night.ref.version, "reused": night.ref.reused, "digests": list(night.digests)}
+
+
+def curate_and_tokenize(documents: str, place: str) -> dict[str, Any]:
+    """One night in a store at `place`, tokenizer and tokens included; the digests of everything that it gave."""
+    road = Road(made_up_at(Path(documents)), Path(place))
     night = road.run()
     store, found, config = road.store, night.manifest, road.recipe.tokenizer
     tokenizer = token_files.train_tokenizer(store, found, config)
@@ -43,12 +52,31 @@ def curate_and_tokenize(documents: str, place: str, values: dict[str, Any] | Non
     }
 
 
-def tiny_corpus(folder: Path) -> Corpus:
-    """The corpus that lies in a folder already."""
-    from tests.curation.pages import recipe_of
+def curate_beside_another(documents: str, place: str, values: dict[str, Any], meeting: str, me: int) -> dict[str, Any]:
+    """One night that waits for another process before both put the same version number."""
+    publish = manifest.publish
+    waited = False
 
-    sources = [{"name": "notes", "licence": "CC-BY-4.0", "rank": 10}, {"name": "mirror", "rank": 20}]
-    return Corpus(folder, recipe_of(folder, sources))
+    def together(*arguments: Any) -> bool:
+        nonlocal waited
+        if not waited:
+            waited = True
+            Path(meeting, str(me)).touch()
+            deadline = time.monotonic() + 60
+            while not Path(meeting, str(1 - me)).exists():
+                assert time.monotonic() < deadline, "the other process did not come"
+        return publish(*arguments)
+
+    with patch.object(publish_module, "publish", together):
+        return curate(documents, place, values)
+
+
+def open_a_pool_and_die(place: str) -> None:
+    """Start two workers, leave their process ids in a file, and be killed."""
+    with open_pool(2, scratch=Path(place)) as pool:
+        assert isinstance(pool, DaskPool)
+        Path(place, "pids").write_text(" ".join(map(str, pool.worker_pids())))
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def visible_versions(store: Store) -> dict[int, str]:

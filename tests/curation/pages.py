@@ -101,18 +101,18 @@ def recipe_of(folder: Path, sources: list[dict[str, Any]], **sections: Any) -> d
     }
 
 
+def made_up_at(folder: Path) -> Corpus:
+    """The recipe of the made-up corpus, over whatever lies in a folder."""
+    sources: list[dict[str, Any]] = [
+        {"name": "notes", "licence": "CC-BY-4.0", "rank": 10},
+        {"name": "mirror", "licence": "CC-BY-SA-4.0", "rank": 20, "source_class": "public"},
+    ]
+    return Corpus(folder, recipe_of(folder, sources))
+
+
 def made_up(folder: Path, *, num_pages: int = 36) -> Corpus:
     """Two sources of made-up pages: kept, edited, dropped by several rules, copies, near-copies, unreadable files."""
-    corpus = Corpus(
-        folder,
-        recipe_of(
-            folder,
-            [
-                {"name": "notes", "licence": "CC-BY-4.0", "rank": 10},
-                {"name": "mirror", "licence": "CC-BY-SA-4.0", "rank": 20, "source_class": "public"},
-            ],
-        ),
-    )
+    corpus = made_up_at(folder)
     for number in range(num_pages):
         corpus.write("notes", f"sheets/{number:03}.md", page(number))
     corpus.write("notes", "sheets/address.md", page(900) + f"\nWrite to {ADDRESS} – ‘gern’ auf Deutsch.\n")

@@ -57,10 +57,13 @@ class Road:
     """Recipe sections that replace those of the corpus."""
 
     def __post_init__(self) -> None:
-        self.settings = Settings.from_environment(
+        self.store = Store(str(self.folder / "store"), scratch_root=self.settings.scratch)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings.from_environment(
             {"INGOT_HOME": str(self.folder / "home"), "INGOT_UNIT_BYTES": str(self.unit_bytes)}
         )
-        self.store = Store(str(self.folder / "store"), scratch_root=self.settings.scratch)
 
     @property
     def recipe(self) -> Recipe:

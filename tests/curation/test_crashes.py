@@ -5,13 +5,11 @@ looks at what is left, and another child runs again. On a store that holds a ver
 empty one. Budget: three minutes on two cores.
 """
 
-import os
+import random
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -21,10 +19,12 @@ import pytest
 from ingot import ledger
 from ingot.storage import Store
 from ingot.verify import verify
-from tests.curation.crash_child import tiny, visible_versions
+from tests.curation.crash_child import NUM_PAGES, visible_versions
 from tests.curation.fork_server import Ended, ForkServer
-from tests.curation.pages import edited, page
+from tests.curation.pages import edited, made_up, made_up_at, page
 
+Case = tuple[tuple[str, int], ...]
+"""(crash point, which time it is reached) of each run that is killed."""
 NIGHT = "tests.curation.crash_child:curate_and_tokenize"
 
 # A crash point that disappears is noticed here; new ones are killed at without being named.
@@ -58,24 +58,15 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[list[ForkServer]]:
-    """One for each core, at most two."""
-    started = [ForkServer("tests.curation.crash_child:warm_up") for _ in range(min(2, os.cpu_count() or 1))]
-    yield started
-    for server in started:
-        server.close()
-
-
-@pytest.fixture(scope="module")
 def scenes(servers: list[ForkServer], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
     """A first night into an empty store, and a second one with new, changed, gone and unreadable files."""
     folder = tmp_path_factory.mktemp("crashes")
-    corpus = tiny(folder / "first")
+    made_up(folder / "first", num_pages=NUM_PAGES)
     first = _scene(servers[0], folder, "first", None)
     shutil.copytree(folder / "first", folder / "second")
     store = folder / "after-first"
     shutil.copytree(folder / "clean-first", store)
-    second = type(corpus)(folder / "second", corpus.recipe)
+    second = made_up_at(folder / "second")
     second.write("notes", "sheets/new.md", page(800))
     second.write("notes", "sheets/005.md", edited(page(5), 9))
     second.write("mirror", "near-new.md", edited(page(800), 3))
@@ -94,22 +85,19 @@ def _scene(server: ForkServer, folder: Path, name: str, store_before: Path | Non
     return Scene(name, folder / name, store_before, versions, ended.result, Counter(log.read_text().split()))
 
 
-def _cases(scene: Scene, *, repeated: bool) -> list[tuple[str, int]]:
-    """Each crash point at its first occurrence; with `repeated` also in the middle and at its last."""
-    places = {name: {1, (count + 1) // 2, count} if repeated else {1} for name, count in scene.points.items()}
-    return [(name, occurrence) for name, chosen in sorted(places.items()) for occurrence in sorted(chosen)]
-
-
-def _kill_and_run_again(server: ForkServer, scene: Scene, name: str, occurrence: int, place: Path) -> list[str]:
-    """Everything that is wrong with one case; empty when nothing is."""
+def _kill_and_run_again(server: ForkServer, scene: Scene, crashes: Case, place: Path) -> list[str]:
+    """Kill a run at each of the crashes in turn, then let one finish; everything that is wrong, or nothing."""
     if scene.store_before is not None:
         shutil.copytree(scene.store_before, place)
     arguments = {"documents": str(scene.documents), "place": str(place)}
-    killed = server.run(NIGHT, environ={"INGOT_CRASH_AT": f"{name}:{occurrence}"}, **arguments)
-    if not killed.was_killed:
-        return [f"was not killed, but ended with {killed.code}: {killed.output[-500:]}"]
     store = Store(str(place / "store"))
-    faults = _what_a_reader_sees(store, scene)
+    faults: list[str] = []
+    for number, (name, occurrence) in enumerate(crashes):
+        killed = server.run(NIGHT, environ={"INGOT_CRASH_AT": f"{name}:{occurrence}"}, **arguments)
+        # What a run has finished before it was killed is not done again, so a second kill may find nothing to do.
+        if not (killed.was_killed or (number > 0 and killed.code == 0)):
+            return [f"was not killed, but ended with {killed.code}: {killed.output[-500:]}"]
+        faults += _what_a_reader_sees(store, scene)
     again = server.run(NIGHT, **arguments)
     if again.code != 0:
         return [*faults, f"the rerun failed: {again.output[-500:]}"]
@@ -164,26 +152,52 @@ def test_a_kill_is_a_kill_and_a_point_that_is_not_reached_is_none(
     assert run("no.such.point").result == scene.result
 
 
-@pytest.mark.parametrize("name", ["first", "second"])
-def test_a_kill_at_any_durable_step_and_a_rerun_give_the_clean_result(
-    name: str, servers: list[ForkServer], scenes: dict[str, Scene], tmp_path: Path
-) -> None:
-    scene = scenes[name]
-    cases = _cases(scene, repeated=name == "second")
-    assert len(cases) >= len(CRASH_POINTS)
+def _examine(servers: list[ForkServer], scene: Scene, cases: list[Case], folder: Path) -> None:
+    """All cases, as many at a time as there are servers; fails with every fault of every case."""
     free: Queue[ForkServer] = Queue()
     for server in servers:
         free.put(server)
 
-    def examine(number: int, case: tuple[str, int]) -> list[str]:
-        server, place = free.get(), tmp_path / str(number)
+    def examine(number: int, case: Case) -> list[str]:
+        server, place = free.get(), folder / str(number)
         try:
-            return _kill_and_run_again(server, scene, *case, place)
+            return _kill_and_run_again(server, scene, case, place)
         finally:
             free.put(server)
             shutil.rmtree(place, ignore_errors=True)
 
     with ThreadPoolExecutor(len(servers)) as threads:
         results = list(threads.map(examine, range(len(cases)), cases))
-    wrong = {f"{point}:{n}": faults for (point, n), faults in zip_longest(cases, results) if faults}
-    assert not wrong, "\n".join(f"{case}: {fault}" for case, faults in wrong.items() for fault in faults)
+    faults = [f"{case}: {fault}" for case, found in zip(cases, results, strict=True) for fault in found]
+    assert not faults, "\n".join(faults)
+
+
+def test_a_kill_at_any_durable_step_of_a_first_night_and_a_rerun_give_the_clean_result(
+    servers: list[ForkServer], scenes: dict[str, Scene], tmp_path: Path
+) -> None:
+    scene = scenes["first"]
+    _examine(servers, scene, [((name, 1),) for name in sorted(scene.points)], tmp_path)
+
+
+def test_a_kill_at_any_durable_step_of_a_later_night_and_a_rerun_give_the_clean_result(
+    servers: list[ForkServer], scenes: dict[str, Scene], tmp_path: Path
+) -> None:
+    """At the first, the middle and the last time that each step is reached."""
+    scene = scenes["second"]
+    cases = [
+        ((name, occurrence),)
+        for name, count in sorted(scene.points.items())
+        for occurrence in sorted({1, (count + 1) // 2, count})
+    ]
+    assert len(cases) > 1.5 * len(CRASH_POINTS)
+    _examine(servers, scene, cases, tmp_path)
+
+
+def test_a_rerun_that_is_killed_too_changes_nothing(
+    servers: list[ForkServer], scenes: dict[str, Scene], tmp_path: Path
+) -> None:
+    chosen = random.Random("two kills")
+    scene = scenes["second"]
+    points = sorted(scene.points)
+    cases: list[Case] = [tuple((chosen.choice(points), 1) for _ in range(3)) for _ in range(12)]
+    _examine(servers, scene, cases, tmp_path)

@@ -70,6 +70,11 @@ class Handbook:
     num_seen: int = 0
     """Files a look at the folder finds in both sources."""
 
+    @property
+    def pages(self) -> Path:
+        """The folder of the source `pages`; the uris above are relative to it."""
+        return self.folder / "pages"
+
 
 def page(number: int, *secrets: str, num_sentences: int = 24, num_changed: int = 0) -> str:
     """The text of a page; `num_changed` of its sentences are others than in the first edition."""
@@ -113,11 +118,11 @@ def write_handbook(folder: Path) -> Handbook:
 def edit_handbook(handbook: Handbook, gone: str) -> None:
     """The next night: one page is gone, one has changed, twenty-nine are new, with the rest of the plants."""
     secrets = planted()
-    (handbook.folder / gone).unlink()
-    (handbook.folder / handbook.kept).write_text(page(7, *secrets[14:16], num_changed=3))
-    for number in range(29):
-        text = page(100 + number, *secrets[142 + 2 * number : 144 + 2 * number])
-        (handbook.folder / "pages" / f"page-{100 + number}.md").write_text(text)
+    (handbook.pages / gone).unlink()
+    (handbook.pages / handbook.kept).write_text(page(7, *secrets[14:16], num_changed=3))
+    for number in range(100, 129):
+        text = page(number, *secrets[2 * number - 58 : 2 * number - 56])
+        (handbook.pages / f"page-{number}.md").write_text(text)
 
 
 def _real_pages() -> Iterator[str]:

@@ -1,0 +1,120 @@
+"""MLflow and Prefect are views: with both databases gone, `ingot rebuild` shows the same again from the store."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
+from typing import Any
+
+import pytest
+
+from deployments import register
+from ingot import tracking
+from tests.e2e.conftest import Edited
+from tests.e2e.site import Done, Site
+
+pytestmark = pytest.mark.stack
+EXPERIMENTS = ("corpora", "training", "evaluation")
+# Of the process that logged, not of the run.
+_PASSING_TAGS = (tracking.HEARTBEAT_TAG, tracking.LOGGED_TAG, tracking.ENDED_TAG)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What MLflow shows, without any id of its own."""
+
+    runs: dict[str, dict[str, Any]]
+    versions: dict[str, dict[str, Any]]
+    aliases: dict[str, str]
+    ids: set[str]
+
+
+def what_mlflow_shows(site: Site) -> Shown:
+    client = site.mlflow
+    runs = {}
+    ids = set()
+    for experiment in EXPERIMENTS:
+        for run in site.mlflow_runs(experiment):
+            ids.add(run.info.run_id)
+            runs[run.data.tags[tracking.RUN_TAG]] = {
+                "experiment": experiment,
+                "name": run.info.run_name,
+                "status": run.info.status,
+                "params": run.data.params,
+                "tags": {k: v for k, v in run.data.tags.items() if k.startswith("ingot.") and k not in _PASSING_TAGS},
+                "inputs": sorted((d.dataset.name, d.dataset.digest, d.dataset.source) for d in run.inputs.dataset_inputs),
+                "metrics": {
+                    key: [(m.step, m.value, m.timestamp) for m in client.get_metric_history(run.info.run_id, key)]
+                    for key in run.data.metrics
+                },
+                "files": site.mlflow_files(run),
+            }  # fmt: skip
+    versions = {
+        v.tags["ingot.version"]: {"source": v.source, "tags": dict(v.tags), "run": v.run_id is not None}
+        for v in client.search_model_versions("name = 'tiny'")
+    }
+    numbers = {v.version: v.tags["ingot.version"] for v in client.search_model_versions("name = 'tiny'")}
+    aliases = {alias: numbers[v] for alias, v in client.get_registered_model("tiny").aliases.items()}
+    return Shown(runs, versions, aliases, ids)
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    before: Shown
+    done: Done
+    after: Shown
+
+
+@pytest.fixture(scope="module")
+def rebuilt(site: Site, edited: Edited) -> Rebuilt:
+    before = what_mlflow_shows(site)
+    site.ingot("down")
+    shutil.rmtree(site.home / "mlflow")
+    for path in (site.home / "prefect").glob("prefect.db*"):
+        path.unlink()
+    done = site.ingot("rebuild", "--json")
+    return Rebuilt(before, done, what_mlflow_shows(site))
+
+
+def test_rebuild_says_what_it_restored(rebuilt: Rebuilt) -> None:
+    print(f"\nrebuild with the start of the stack: {rebuilt.done.seconds:.0f} s")
+    assert rebuilt.done.exit_code == 0, rebuilt.done.stderr
+    assert rebuilt.done.answer == {"runs": len(rebuilt.before.runs), "versions": 3}
+    assert len(rebuilt.before.runs) == 2 + 3 + 3  # corpora, training, evaluation
+    assert rebuilt.before.ids.isdisjoint(rebuilt.after.ids)
+
+
+@pytest.mark.parametrize("what", ["experiment", "name", "status", "params", "tags", "inputs", "metrics", "files"])
+def test_the_same_runs_are_shown(rebuilt: Rebuilt, what: str) -> None:
+    before = {key: run[what] for key, run in rebuilt.before.runs.items()}
+    assert {key: run[what] for key, run in rebuilt.after.runs.items()} == before
+
+
+def test_the_same_versions_and_aliases_are_shown(rebuilt: Rebuilt) -> None:
+    assert rebuilt.after.versions == rebuilt.before.versions
+    assert rebuilt.after.aliases == rebuilt.before.aliases == {"champion": "1", "candidate": "3"}
+
+
+def test_no_restored_run_ends_before_it_starts(site: Site, rebuilt: Rebuilt) -> None:
+    for experiment in EXPERIMENTS:
+        for run in site.mlflow_runs(experiment):
+            assert run.info.start_time <= run.info.end_time, run.info.run_name
+
+
+def test_the_deployments_are_back_with_their_schedule_and_recipe(site: Site, rebuilt: Rebuilt) -> None:
+    deployment = site.deployment("curate corpus/nightly")
+    assert deployment["parameters"] == {"recipe": str(site.recipe)}
+    runs = site.prefect(
+        "/flow_runs/filter",
+        flow_runs={"deployment_id": {"any_": [deployment["id"]]}, "state": {"type": {"any_": ["SCHEDULED"]}}},
+    )
+    expected = register.next_daily(time(2), "Europe/Berlin", datetime.now(UTC))
+    assert expected in {datetime.fromisoformat(run["expected_start_time"]) for run in runs}
+
+
+def test_a_second_rebuild_doubles_nothing(site: Site, rebuilt: Rebuilt) -> None:
+    again = site.ingot("rebuild", "--json")
+    assert again.exit_code == 0, again.stderr
+    shown = what_mlflow_shows(site)
+    assert json.dumps(shown.runs, sort_keys=True) == json.dumps(rebuilt.after.runs, sort_keys=True)
+    assert shown.versions == rebuilt.after.versions

@@ -1,0 +1,52 @@
+"""`ingot why`: an answer, or exit code 4 that says there is none."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingot import lineage
+from interface.cli import main
+from tests.base.tiny_store import TinyStore, build, doc_id
+
+NEW = doc_id("guide/cleaning.md").hex()
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyStore:
+    folder = tmp_path_factory.mktemp("tiny")
+    return build(folder / "store", folder / "sources")
+
+
+@pytest.fixture(autouse=True)
+def store(tiny: TinyStore, home: Path, monkeypatch: pytest.MonkeyPatch) -> TinyStore:
+    """Commands ask the tiny store."""
+    monkeypatch.setenv("INGOT_STORE", str(tiny.root))
+    return tiny
+
+
+def test_a_document_of_the_version_is_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["why", NEW, "--corpus", "handbook@2"]) == 0
+    assert f"{NEW} in handbook@2: kept, shard " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("query", [NEW, "guide/cleaning.md"])
+def test_a_document_that_is_not_in_the_version_asked_for_is_not_found(
+    query: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["why", query, "--corpus", "handbook@1"]) == 4
+    assert f"no decision about '{query}' in handbook@1; see `ingot trace`" in capsys.readouterr().err
+
+
+def test_a_file_that_was_quarantined_is_an_answer(
+    tiny: TinyStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row: dict[str, Any] = next(lineage.acquisition_rows(tiny.store))
+    row |= {"uri": "bad.md", "outcome": "quarantined", "reason": "not_text", "unit": None, "num_rows": 0}
+    monkeypatch.setattr(lineage, "acquisition_rows", lambda store: iter([row]))
+    assert main(["why", "bad.md", "--corpus", "handbook@1"]) == 0
+    assert "bad.md (wiki) is open: quarantined: not_text" in capsys.readouterr().out
+    assert main(["why", "bad.md", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"answers": [], "quarantined": [{"source": "wiki", "uri": "bad.md", "reason": "not_text"}]}
