@@ -18,6 +18,7 @@ from ingot.errors import ServiceError
 WORK_POOL = "ingot"
 WORKER = "ingot-local"
 _UNFINISHED = ["RUNNING", "PENDING", "CANCELLING"]
+_ENDED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
 _PROCESS_TAG = "process"
 # The server's answer while its SQLite file is locked, seen on busy machines; Prefect's own client tries again too.
 _TRY_AGAIN = (429, 503)
@@ -96,19 +97,42 @@ def process_tag() -> str:
 
 
 def settle_dead_processes(api_url: str, reason: str) -> int:
-    """End as Crashed every unfinished run whose `process_tag` names a process of this machine that is gone.
+    """End as Crashed every unfinished run that nobody can be executing any more; returns how many.
 
-    A command that was killed cannot say so itself, and Prefect does not watch it; runs of living processes
-    and of other machines are left alone. Returns how many, subflows included.
+    That is a run whose `process_tag` names a process of this machine that is gone: a command that was killed
+    cannot say so itself, and Prefect does not watch it. And a subflow whose parent has ended: a worker that sees
+    its run die reports that run alone. Runs of living processes and of other machines are left alone.
     """
-    unfinished = {"state": {"type": {"any_": _UNFINISHED}}, "deployment_id": {"is_null_": True}}
-    offset, dead = 0, []
-    while runs := post(api_url, "/flow_runs/filter", {"flow_runs": unfinished, "limit": 100, "offset": offset}):
-        dead += [run["id"] for run in runs if any(map(_names_dead_process, run["tags"]))]
-        offset += len(runs)
-    for run_id in dead:
-        _crash(api_url, run_id, reason)
-    return len(dead) + _settle_children(api_url, dead, reason)
+    settled = 0
+    # Twice: a subflow of a subflow is an orphan only once its parent is settled.
+    for _ in range(2):
+        unfinished = _unfinished_outside_deployments(api_url)
+        orphans = _with_ended_parent(api_url, unfinished)
+        for run in unfinished:
+            if run["id"] in orphans or any(map(_names_dead_process, run["tags"])):
+                _crash(api_url, run["id"], reason)
+                settled += 1
+    return settled
+
+
+def _unfinished_outside_deployments(api_url: str) -> list[dict[str, Any]]:
+    selection = {"state": {"type": {"any_": _UNFINISHED}}, "deployment_id": {"is_null_": True}}
+    found: list[dict[str, Any]] = []
+    while runs := post(api_url, "/flow_runs/filter", {"flow_runs": selection, "limit": 100, "offset": len(found)}):
+        found += runs
+    return found
+
+
+def _with_ended_parent(api_url: str, runs: list[dict[str, Any]]) -> set[str]:
+    """Ids of the subflow runs whose parent has ended; a subflow names the task that stands for it in its parent."""
+    children = {run["parent_task_run_id"]: run["id"] for run in runs if run["parent_task_run_id"]}
+    if not children:
+        return set()
+    tasks = post(api_url, "/task_runs/filter", {"task_runs": {"id": {"any_": sorted(children)}}})
+    parents = {task["flow_run_id"] for task in tasks}
+    ended = {"id": {"any_": sorted(parents)}, "state": {"type": {"any_": _ENDED}}}
+    gone = {run["id"] for run in post(api_url, "/flow_runs/filter", {"flow_runs": ended})}
+    return {children[task["id"]] for task in tasks if task["flow_run_id"] in gone}
 
 
 def _names_dead_process(tag: str) -> bool:

@@ -57,6 +57,19 @@ def find_run(client: Any, run_key: str) -> Any | None:
     return found[0] if found else None
 
 
+def has_finished(tracking_uri: str, run_key: str) -> bool:
+    """Whether MLflow shows this run as FINISHED; False also when MLflow does not answer."""
+
+    def look(client: Any) -> bool:
+        run = find_run(client, run_key)
+        return run is not None and run.info.status == "FINISHED"
+
+    try:
+        return ask(tracking_uri, look)
+    except ServiceError:
+        return False
+
+
 def open_run(
     tracking_uri: str,
     *,

@@ -129,7 +129,7 @@ def quoted(text: str) -> str:
 
 def recipe_text(name: str, source: Path, look: Look) -> str:
     """The recipe, with sizes that fit the folder and a sentence beside each choice."""
-    tokens = max(20_000, min(2_000_000, round(look.readable_bytes / _BYTES_PER_TOKEN * _EPOCHS, -3)))
+    tokens = max(20_000, min(2_000_000, 1_000 * round(look.readable_bytes / _BYTES_PER_TOKEN * _EPOCHS / 1_000)))
     small = look.readable_bytes < 2_000_000
     common = [language for language, num in look.languages.most_common() if num >= max(2, look.languages.total() // 20)]
     languages = sorted(common or [language for language, _ in look.languages.most_common(1)])

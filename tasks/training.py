@@ -75,7 +75,8 @@ def train_stage(
     here.store.put_if_absent(f"runs/{digest}.json", record.model_dump(mode="json"))
     output = stage_output(here, recipe, digest)
     finished: CheckpointRef | None = module.find_finished(entry.config, tokens, output)
-    if finished is not None:
+    # A kill between the last checkpoint and the end of the run leaves a finished stage that MLflow calls failed.
+    if finished is not None and tracking.has_finished(here.tracking_uri, digest):
         return finished  # MLflow keeps the run as it ended
     report = progress(f"train-{entry.name}".replace("_", "-"))
     with tracking.open_run(

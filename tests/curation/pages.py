@@ -59,10 +59,12 @@ def _clause(chosen: random.Random) -> str:
 
 def edited(text: str, number: int, *, share: float = 0.03) -> str:
     """The same page with about `share` of its words replaced, one stretch of it, as an editor would."""
+    chosen = random.Random(f"edit {number}")
     words = text.split(" ")
     length = max(1, round(len(words) * share))
-    start = random.Random(f"edit {number}").randrange(len(words) // 2, len(words) - length)
-    return " ".join([*words[:start], *[f"amended{number}"] * length, *words[start + length :]])
+    start = chosen.randrange(len(words) // 2, len(words) - length)
+    new = [f"amendment{number}", *(chosen.choice(_QUALITIES + _NOUNS) for _ in range(length - 1))]
+    return " ".join([*words[:start], *new, *words[start + length :]])
 
 
 @dataclass(frozen=True)

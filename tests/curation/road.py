@@ -20,7 +20,7 @@ from ingot.parquet import read_table
 from ingot.refs import CorpusRef
 from ingot.settings import Settings
 from ingot.storage import Store
-from tests.curation.pages import Corpus
+from tests.curation.pages import Corpus, recipe_of
 
 SALT = "5a17" * 8
 ACTOR = Actor("person", "a tester", "declared")
@@ -32,9 +32,17 @@ class Night:
 
     ref: CorpusRef
     manifest: Manifest
-    files: dict[str, dict[str, int]]
-    """Per source: seen, read, unchanged, quarantined, opened, gone, superseded."""
-    reasons: dict[str, dict[str, int]]
+    looks: tuple[SourceSnapshot, ...]
+
+    @property
+    def files(self) -> dict[str, dict[str, int]]:
+        """Per source: seen, read, unchanged, quarantined, opened, gone, superseded."""
+        return {look.source: look.counts for look in self.looks}
+
+    @property
+    def reasons(self) -> dict[str, dict[str, int]]:
+        """Per source: quarantined files by reason."""
+        return {look.source: look.reasons for look in self.looks}
 
     @property
     def digests(self) -> tuple[str, str, str]:
@@ -81,12 +89,7 @@ class Road:
 
         with patch.object(curate_module, "acquire_source", remembered):
             ref = curate_module.curate(self.store, self.recipe, self.settings, pool or InProcessPool(), actor=ACTOR)
-        return Night(
-            ref,
-            manifest.read(self.store, ref.corpus, ref.version),
-            {look.source: look.counts for look in looks},
-            {look.source: look.reasons for look in looks},
-        )
+        return Night(ref, manifest.read(self.store, ref.corpus, ref.version), tuple(looks))
 
     def decisions(self, night: Night) -> list[dict[str, Any]]:
         """Every decision row of a version."""
@@ -142,3 +145,12 @@ class WatchingPool:
     def num(self, function: str) -> int:
         """Units of a function that came back."""
         return sum(self.done.get(function, Counter()).values())
+
+
+def small_road(folder: Path, documents: dict[str, dict[str, str]], **sections: Any) -> Road:
+    """A road over a few hand-made documents, {source: {uri: text}}: no rules, nothing held out, unless told so."""
+    corpus = Corpus(folder / "documents", recipe_of(folder / "documents", [{"name": name} for name in documents]))
+    for source, pages in documents.items():
+        for uri, text in pages.items():
+            corpus.write(source, uri, text)
+    return Road(corpus, folder / "road", values={"rules": [], "heldout": {"share": 0.0}, **sections})

@@ -87,7 +87,7 @@ def clean_road(tmp_path_factory: pytest.TempPathFactory, handbook: Handbook, rec
     site.prepare()
     unset = ("env", "-u", "MLFLOW_DISABLE_TELEMETRY", "-u", "DO_NOT_TRACK")
     job = {
-        "environment": site.environment,
+        "environment": {**site.environment, "INGOT_WORKERS": "1"},  # the site has two: the bytes are the same
         "cwd": str(folder),
         "commands": [
             [*INGOT, "up", "--json"],
@@ -97,10 +97,11 @@ def clean_road(tmp_path_factory: pytest.TempPathFactory, handbook: Handbook, rec
             [*INGOT, "down", "--json"],
         ],
     }
-    (folder / "job.json").write_text(json.dumps(job))
     obstacle = _no_namespace()
-    report = folder / "report.json"
-    walk = [sys.executable, "-m", "tests.e2e.offline_road", str(folder / "job.json"), str(report)]
+    notes = tmp_path_factory.mktemp("notes")  # not beside the home: the job names the credential
+    (notes / "job.json").write_text(json.dumps(job))
+    report = notes / "report.json"
+    walk = [sys.executable, "-m", "tests.e2e.offline_road", str(notes / "job.json"), str(report)]
     try:
         command = [*walk, "--shared-network"] if obstacle else ["unshare", "--net", "--mount", *walk]
         subprocess.run(command, cwd=ROOT, check=True, timeout=400)
@@ -159,10 +160,23 @@ def champion(site: Site, second_build: Done) -> Done:
     return site.ingot("promote", "tiny/1", "--reason", "the first that works", "--json")
 
 
-@pytest.fixture(scope="session")
-def worse(site: Site, champion: Done) -> Done:
+@dataclass(frozen=True)
+class Worse:
     """A model that has seen one step."""
-    return site.ingot("build", str(site.recipe), "--set", "train.0.tokens=1024", "--json")
+
+    killed: Done
+    """The first start: its rank was killed after the only checkpoint was complete."""
+    run_killed: str
+    """MLflow's status of the run then."""
+    build: Done
+
+
+@pytest.fixture(scope="session")
+def worse(site: Site, champion: Done) -> Worse:
+    one_step = ("train", str(site.recipe), "--set", "train.0.tokens=1024", "--json")
+    killed = site.ingot(*one_step, INGOT_CRASH_AT="checkpoint.manifest.after")
+    status = site.mlflow_runs("training")[0].info.status
+    return Worse(killed, status, site.ingot("build", *one_step[1:]))
 
 
 @dataclass(frozen=True)
@@ -175,7 +189,7 @@ class Edited:
 
 
 @pytest.fixture(scope="session")
-def edited(site: Site, worse: Done) -> Edited:
+def edited(site: Site, worse: Worse) -> Edited:
     gone = next(
         uri for uri in heldout_uris(site, 1) if uri.startswith("page-") and not 20 <= int(uri[5:8]) < 30
     )  # fmt: skip

@@ -38,6 +38,7 @@ class Crashes:
     up_again: Done
     flow_run_settled: dict[str, Any]
     """After the next `ingot up`."""
+    unfinished_after_up: list[str]
     subflow_run_settled: dict[str, Any]
     run_killed: str
     run_reaped: Any
@@ -77,6 +78,7 @@ def crash_four_times(site: Site) -> Crashes:
         subflow_run_killed=subflow_run,
         up_again=up_again,
         flow_run_settled=site.flow_run(flow_run["id"]),
+        unfinished_after_up=site.unfinished_flow_runs(),
         subflow_run_settled=site.flow_run(subflow_run["id"]),
         run_killed=status,
         run_reaped=site.mlflow_runs("training")[0],

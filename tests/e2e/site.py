@@ -26,8 +26,10 @@ INGOT = (sys.executable, "-m", "interface.cli")
 SECRET = "hunter2-warehouse-1f0c9b7a"
 """The value of a credential, known to every process of the site and to nothing it writes."""
 # A continuous integration switches MLflow's telemetry off by its mere presence: the site must not know of it.
-_FOREIGN = ("INGOT_", "_INGOT_", "PREFECT_", "MLFLOW_", "_MLFLOW_", "PYTEST_", "CI", "GITHUB_", "GITLAB_", "JENKINS_",
-            "BUILD_", "TF_BUILD", "TEAMCITY_", "CODEBUILD_", "BITBUCKET_", "HF_", "TRANSFORMERS_", "DO_NOT_TRACK")  # fmt: skip
+_FOREIGN = (
+    "INGOT_", "_INGOT_", "PREFECT_", "MLFLOW_", "_MLFLOW_", "PYTEST_", "CI", "GITHUB_", "GITLAB_", "JENKINS_",
+    "BUILD_", "TF_BUILD", "TEAMCITY_", "CODEBUILD_", "BITBUCKET_", "HF_", "TRANSFORMERS_", "DO_NOT_TRACK",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,11 @@ class Site:
         runs = self.prefect("/flow_runs/filter", flow_runs={"parent_flow_run_id": {"any_": [parent]}})
         flows = {flow["id"]: flow["name"] for flow in self.prefect("/flows/filter")}
         return {flows[run["flow_id"]]: run for run in runs}
+
+    def unfinished_flow_runs(self) -> list[str]:
+        """Names of the flow runs that are said to be under way."""
+        under_way = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
+        return [run["name"] for run in self.prefect("/flow_runs/filter", flow_runs=under_way)]
 
     def artifacts(self, flow_runs: list[str]) -> dict[str, dict[str, Any]]:
         """What these flow runs show, by key."""

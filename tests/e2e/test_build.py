@@ -8,7 +8,7 @@ import pytest
 
 from deployments import prefect_api
 from ingot import manifest, model_versions
-from tests.e2e.site import SECRET, Done, Site
+from tests.e2e.site import Done, Site
 
 pytestmark = pytest.mark.stack
 MEBIBYTE = 1 << 20
@@ -44,10 +44,11 @@ def test_every_document_is_accounted_for(site: Site, first_build: Done) -> None:
     assert files["pages"]["quarantined"] == 2 and files["notes"]["rejected_rows"] == 2
     assert found.provenance["sources"]["pages"]["quarantined"]["parser_returned_nothing"] == 1
     accounting = found.identity.accounting
-    dropped = sum(accounting["dropped"].values())
-    assert accounting["documents"] == accounting["kept"] + accounting["heldout"] + dropped
+    reasons = {reason: num for _, reason, num in found.identity.statistics["waterfall"]}
+    assert {"too_few_words", "near_duplicate", "excluded_near_heldout"} <= set(reasons)
+    assert accounting["dropped"] == sum(reasons.values())
+    assert accounting["documents"] == accounting["kept"] + accounting["heldout"] + accounting["dropped"]
     assert accounting["heldout"] >= 12
-    assert {"near_duplicate", "excluded_near_heldout"} <= {r.split(" ")[0] for r in accounting["dropped"]}
 
 
 def test_prefect_shows_every_flow_completed(flow_runs: dict[str, dict[str, Any]]) -> None:
@@ -59,8 +60,9 @@ def test_prefect_shows_a_task_for_every_step(site: Site, flow_runs: dict[str, di
     children = [run["id"] for name, run in flow_runs.items() if name != "build model"]
     tasks = site.prefect("/task_runs/filter", flow_runs={"id": {"any_": children}})
     names = {task["name"].rpartition("-")[0] for task in tasks}
-    steps = {"acquire", "analyse", "decide", "publish", "show corpus", "tokenize", "train", "register"}
-    assert names == steps | {"evaluate", "gate", "show evaluation"}
+    curation = {"acquire", "analyse", "decide", "publish", "show corpus"}
+    training = {"tokenize", "train", "register", "show model"}
+    assert names == curation | training | {"evaluate", "gate", "show evaluation"}
     assert {task["state_type"] for task in tasks} == {"COMPLETED"}
 
 
@@ -68,7 +70,7 @@ def test_prefect_shows_card_waterfall_progress_lineage_and_evaluation(
     site: Site, flow_runs: dict[str, dict[str, Any]]
 ) -> None:
     shown = site.artifacts([run["id"] for run in flow_runs.values()])
-    assert {"data-card", "waterfall", "lineage", "evaluation", "train-pretrain", "publish"} <= set(shown)
+    assert {"data-card", "waterfall", "lineage", "evaluation", "train-pretrain"} <= set(shown)
     assert shown["data-card"]["data"].startswith("# handbook@1\n")
     rows = json.loads(shown["waterfall"]["data"])
     accounting = site.corpus(1).identity.accounting
@@ -110,7 +112,10 @@ def test_mlflow_shows_curves_with_the_steps_and_times_of_the_run_itself(site: Si
     folder = site.home / "runs" / training_run.data.tags["ingot.run"]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     told = {line["step"]: round(line["time"] * 1000) for line in lines if "loss" in line}
-    assert {point.step: point.timestamp for point in history} == told
+    shown = {point.step: point.timestamp for point in history}
+    # Steps 6 to 10 were done twice, before and after a kill: MLflow keeps the first time it was told.
+    assert {step: time for step, time in told.items() if not 5 < step <= 10}.items() <= shown.items()
+    assert all(shown[step] < told[step] for step in range(6, 11))
     assert history[-1].value < history[0].value
 
 

@@ -39,6 +39,7 @@ def test_a_killed_command_leaves_no_run_running_after_the_next_up(crashes: Crash
     assert crashes.flow_run_settled["state_type"] == "CRASHED"
     assert crashes.subflow_run_settled["state_type"] == "CRASHED"
     assert "killed" in crashes.flow_run_settled["state"]["message"]
+    assert crashes.unfinished_after_up == []  # nor a subflow of the deployments' runs that were killed before
 
 
 def test_a_killed_command_leaves_a_failed_run_in_mlflow(crashes: Crashes) -> None:

@@ -1,12 +1,13 @@
 """The gate between a candidate and the champion, and the person who moves the alias."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ingot import ledger, manifest, model_versions
-from tests.e2e.conftest import Edited, heldout_uris
+from tests.e2e.conftest import Edited, Worse, heldout_uris
 from tests.e2e.site import Done, Site
 
 pytestmark = pytest.mark.stack
@@ -31,17 +32,25 @@ def test_promote_moves_the_champion_in_the_ledger_and_the_alias_after_it(site: S
     assert alias(site, "champion") == "1"
 
 
-def test_a_worse_candidate_fails_the_gate_with_exit_code_3(site: Site, worse: Done) -> None:
-    assert worse.exit_code == 3, worse.stderr
-    assert worse.answer["model"] == {"name": "tiny", "version": 2, "reused": False}
-    assert worse.answer["corpus"]["reused"] is True
-    record = verdict_of(site, worse)
+def test_a_kill_after_the_last_checkpoint_leaves_a_run_that_the_next_start_finishes(site: Site, worse: Worse) -> None:
+    assert worse.killed.exit_code == 1 and worse.run_killed == "FAILED"
+    run = next(run for run in site.mlflow_runs("training") if run.data.params["tokens"] == "1024")
+    assert run.info.status == "FINISHED" and "ingot.ended" not in run.data.tags
+    assert "lineage.html" in site.mlflow_files(run)
+
+
+def test_a_worse_candidate_fails_the_gate_with_exit_code_3(site: Site, worse: Worse) -> None:
+    done = worse.build
+    assert done.exit_code == 3, done.stderr
+    assert done.answer["model"] == {"name": "tiny", "version": 2, "reused": False}
+    assert done.answer["corpus"]["reused"] is True
+    record = verdict_of(site, done)
     assert (record["verdict"], record["champion"], record["version"]) == ("FAIL", 1, 2)
     assert record["difference"] > 0.1 and record["num_documents"] == len(heldout_uris(site, 1))
     assert (alias(site, "candidate"), alias(site, "champion")) == ("2", "1")
 
 
-def test_what_failed_the_gate_is_not_promoted(site: Site, worse: Done) -> None:
+def test_what_failed_the_gate_is_not_promoted(site: Site, worse: Worse) -> None:
     refused = site.ingot("promote", "tiny/2", "--json")
     assert refused.exit_code == 3
     assert refused.answer["error"]["code"] == "INGOT-GATE" and "FAIL" in refused.answer["error"]["message"]
@@ -85,6 +94,6 @@ def test_building_the_champion_again_keeps_its_verdict(site: Site, edited: Edite
 
 def test_a_restricted_report_is_opened_on_record(site: Site, edited: Edited) -> None:
     done = site.ingot("report", "tiny/1", "--with-text", "--json")
-    assert done.exit_code == 0 and "<html" in open(done.answer["path"]).read()
+    assert done.exit_code == 0 and "<html" in Path(done.answer["path"]).read_text()
     assert site.verbs()[-1] == "read_text"
     assert "text" not in json.dumps(ledger.read(site.store)[-1].details)

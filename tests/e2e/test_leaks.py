@@ -30,16 +30,11 @@ def contents(path: Path) -> Iterator[bytes]:
     yield raw
     if raw[:4] == b"PAR1":
         for column in pq.read_table(path).columns:
-            yield "\n".join(map(repr, column.cast(pa.binary()).to_pylist() if _is_binary(column) else column.to_pylist())
-                            ).encode()  # fmt: skip
+            yield "\n".join(map(str, column.to_pylist())).encode()
     elif raw.startswith(b"SQLite format 3"):
         yield from cells(path)
     elif raw[:2] == b"\x1f\x8b":
         yield zlib.decompressobj(wbits=31).decompress(raw)
-
-
-def _is_binary(column: pa.ChunkedArray) -> bool:
-    return bool(pa.types.is_large_string(column.type) or pa.types.is_string(column.type))
 
 
 def cells(database: Path) -> Iterator[bytes]:
