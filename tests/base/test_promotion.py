@@ -30,7 +30,8 @@ def gate(store: Store, version: ModelVersion, verdict: str, champion: int | None
     ledger.append(
         store, actor=PERSON, verb="gated", subject=version.subject, subject_digest="x",
         evidence={"verdict": "v", "evaluation": "e"}, attempt=f"{verdict}:{champion}:{moves}",
-        details={"model": "mini", "version": version.version, "verdict": verdict, "champion": champion, "reason": "So."},
+        details={"model": "mini", "version": version.version, "verdict": verdict, "champion": champion,
+                 "reason": "So."},
     )  # fmt: skip
 
 

@@ -55,9 +55,8 @@ def test_prefect_lists_the_runs(site: Site, edited: Edited, browser: Path) -> No
 
 def test_prefect_shows_the_run_of_a_build_and_its_steps(site: Site, edited: Edited, browser: Path) -> None:
     build = site.newest_flow_run("build model")
-    look(
-        browser, prefect(site, f"runs/flow-run/{build['id']}?tab=SubflowRuns"), "build model", build["name"], "evaluate"
-    )
+    page = prefect(site, f"runs/flow-run/{build['id']}?tab=SubflowRuns")
+    look(browser, page, "build model", build["name"], "evaluate model", "Completed")
 
 
 @pytest.mark.parametrize(
