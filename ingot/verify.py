@@ -139,8 +139,8 @@ def _named_by(entry: Entry) -> Iterator[tuple[str, _Check]]:
     if entry.verb == "registered":
         key = f"{entry.details['checkpoint_key']}/manifest.json"
         yield key, _content(key, entry.evidence["checkpoint"], None)
-        if {"tokenizer", "corpus_root_digest"} <= entry.evidence.keys():
-            key = f"tokens/{entry.evidence['tokenizer']}/{entry.evidence['corpus_root_digest']}.train.json"
+        if entry.details.get("tokens_key"):
+            key = str(entry.details["tokens_key"])
             yield key, _record(key)
         if entry.details.get("run"):
             key = f"runs/{entry.details['run']}.json"

@@ -188,6 +188,7 @@ def register(
             "recipe": public_recipe(recipe),
             "code": code_revision(),
             "num_tokens": tokens.num_tokens,
+            "tokens_key": token_files.tokens_manifest_key(tokens),
             "tokens": count_tokens(here.store, tokens),
             "tokens_seen": checkpoint.tokens_seen,
             "num_parameters": checkpoint.num_parameters,

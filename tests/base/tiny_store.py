@@ -211,6 +211,7 @@ def _train(store: Store, number: int) -> model_versions.ModelVersion:
         details={
             "corpus": f"handbook@{number}", "run": fingerprint, "recipe_digest": "r" * 64, "recipe": {"seed": 0},
             "code": {"version": "0", "commit": "", "dirty": "false"}, "num_tokens": tokens.num_tokens,
+            "tokens_key": f"tokens/{tokens.tokenizer_digest}/{found.identity.root_digest}.train.json",
             "tokens": {"source": {"wiki": tokens.num_tokens}, "licence": {"internal": tokens.num_tokens}},
         },
         actor=ACTOR,
