@@ -182,8 +182,9 @@ class _Record:
         for row in rows:
             self.by_uri.setdefault(row["uri"], []).append(row)
         # A unit is a cache: files whose unit was lost are read again.
+        present = set(store.list("documents/"))
         units = {row["unit"] for row in rows if row["unit"] is not None}
-        self._lost = {unit for unit in units if not store.exists(f"documents/{unit}.parquet")}
+        self._lost = {unit for unit in units if f"documents/{unit}.parquet" not in present}
 
     def sort_out(self, listing: list[FileEntry]) -> tuple[dict[str, FileOutcome], list[FileTask]]:
         """(outcomes of files that need no look, files to open)."""

@@ -89,9 +89,10 @@ def analyse(
 ) -> dict[str, int]:
     """Compute what is missing for (unit, number of rows) pairs; returns how many were computed and reused."""
     span_rules = [r for r in rules if registry.load("rule", r.rule).KIND == "span"]
-    tasks = [task for unit, num_rows in units if (task := _missing(store, unit, num_rows, span_rules)) is not None]
+    present = _present(store, span_rules)
+    tasks = [task for unit, num_rows in units if (task := _missing(store, present, unit, num_rows, span_rules))]
     for task in tasks:
-        _delete(store, [key for key in _keys_of(task) if store.exists(_failures_key(key))])
+        _delete(store, [key for key in _keys_of(task) if _failures_key(key) in present])
     guilty: dict[str, list[int]] = {}
     probed: set[str] = set()
     finished = 0
@@ -121,13 +122,21 @@ def analyse(
     return {"units": len(units), "computed": len(tasks), "reused": len(units) - len(tasks)}
 
 
-def _missing(store: Store, unit: str, num_rows: int, rules: Iterable[RuleEntry]) -> AnalyseUnit | None:
-    needs_features = not _is_finished(store, features_key(unit))
+def _present(store: Store, rules: Iterable[RuleEntry]) -> set[str]:
+    """Every features and spans object there is: a few listings instead of several questions a unit."""
+    prefixes = {features_key("x"), *(spans_key(span_config_digest(rule), "x") for rule in rules)}
+    return {key for prefix in prefixes for key in store.list(prefix.removesuffix("x.parquet"))}
+
+
+def _missing(
+    store: Store, present: set[str], unit: str, num_rows: int, rules: Iterable[RuleEntry]
+) -> AnalyseUnit | None:
+    needs_features = not _is_finished(present, features_key(unit))
     # By digest: the same rule twice, with other scopes, looks for the same spans.
     needed = {
         digest: (rule.rule, rule.config.model_dump_json(), digest)
         for rule in rules
-        if not _is_finished(store, spans_key(digest := span_config_digest(rule), unit))
+        if not _is_finished(present, spans_key(digest := span_config_digest(rule), unit))
     }
     if not needs_features and not needed:
         return None
@@ -140,8 +149,8 @@ def _delete(store: Store, keys: Iterable[str]) -> None:
         store.delete(key)
 
 
-def _is_finished(store: Store, key: str) -> bool:
-    return store.exists(key) and not store.exists(_failures_key(key))
+def _is_finished(present: set[str], key: str) -> bool:
+    return key in present and _failures_key(key) not in present
 
 
 def _keys_of(unit: AnalyseUnit) -> list[str]:

@@ -81,7 +81,8 @@ def _sources(sources: dict[str, Any]) -> str:
         files = source["files"]
         passed = ", ".join(f"{k.removeprefix('skipped_')} {n}" for k, n in files.items() if k.startswith("skipped_"))
         reasons = ", ".join(f"{reason} {num}" for reason, num in source["quarantined"].items()) or "none"
-        rows.append([name, files["seen"], files["read"], files["unchanged"], files["quarantined"], reasons, passed or "none"])
+        counts = [files[key] for key in ("seen", "read", "unchanged", "quarantined")]
+        rows.append([name, *counts, reasons, passed or "none"])
     header = ["source", "files seen", "read", "unchanged", "quarantined", "reasons", "passed over"]
     return table_html(header, rows)
 

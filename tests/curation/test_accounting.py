@@ -1,5 +1,6 @@
 """The books of every run (CONTRACTS 2): nothing is lost between a file that was seen and a final decision."""
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def test_rows_that_are_no_documents_are_counted_as_rejected(tmp_path: Path) -> N
     road = small_road(tmp_path, {"notes": {"a.md": page(1)}})
     place = tmp_path / "documents" / "rows" / "rows.jsonl"
     place.parent.mkdir()
-    lines = ['{"text": "%s"}' % page(number).replace("\n", " ") for number in (2, 3)]
+    lines = [json.dumps({"text": page(number)}) for number in (2, 3)]
     place.write_text("\n".join([lines[0], '{"text": 7}', "not json", '{"text": "  "}', lines[1]]) + "\n")
     sources = [*road.corpus.recipe["sources"], {"source": "jsonl", "name": "rows", "uri": str(place.parent)}]
     road.values["sources"] = sources

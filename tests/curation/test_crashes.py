@@ -89,7 +89,7 @@ def _kill_and_run_again(server: ForkServer, scene: Scene, crashes: Case, place: 
     """Kill a run at each of the crashes in turn, then let one finish; everything that is wrong, or nothing."""
     if scene.store_before is not None:
         shutil.copytree(scene.store_before, place)
-    arguments = {"documents": str(scene.documents), "place": str(place)}
+    arguments: dict[str, Any] = {"documents": str(scene.documents), "place": str(place)}
     store = Store(str(place / "store"))
     faults: list[str] = []
     for number, (name, occurrence) in enumerate(crashes):
@@ -184,7 +184,7 @@ def test_a_kill_at_any_durable_step_of_a_later_night_and_a_rerun_give_the_clean_
 ) -> None:
     """At the first, the middle and the last time that each step is reached."""
     scene = scenes["second"]
-    cases = [
+    cases: list[Case] = [
         ((name, occurrence),)
         for name, count in sorted(scene.points.items())
         for occurrence in sorted({1, (count + 1) // 2, count})

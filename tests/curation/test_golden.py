@@ -4,6 +4,7 @@ What depends on the version of pyarrow (bytes of Parquet files, root digests) is
 a stage's output changes on purpose, raise its VERSION and store the new digest beside it.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Road, Night]:
     corpus = made_up(folder / "documents", num_pages=10)
     corpus.write("notes", "tools.dist-info/METADATA", METADATA)
     corpus.write("notes", "mixed/zeichen.md", f"# Größe ≥ 3\n\n{GERMAN}\n\n東京の港 🚢 {ADDRESS} e\u0301te\u0301\r\n")
-    corpus.write("notes", "mixed/table.html", "<table><tr><th>Quay</th></tr><tr><td>North &amp; south</td></tr></table>")
-    rows = [f'{{"text": "{page(40 + n)}", "day": "2024-0{n}-07"}}'.replace("\n", "\\n") for n in range(1, 4)]
+    table = "<table><tr><th>Quay</th></tr><tr><td>North &amp; south</td></tr></table>"
+    corpus.write("notes", "mixed/table.html", table)
+    rows = [json.dumps({"text": page(40 + n), "day": f"2024-0{n}-07"}) for n in range(1, 4)]
     corpus.write("rows", "rows.jsonl", "\n".join([*rows, "broken"]) + "\n")
     jsonl = {"source": "jsonl", "name": "rows", "uri": str(corpus.folder / "rows"), "date_column": "day"}
     road = Road(corpus, folder / "road", values={"sources": [*corpus.recipe["sources"], jsonl]})
@@ -67,7 +69,9 @@ def values_of(road: Road, night: Night) -> dict[str, tuple[str, Any]]:
     looks = night.looks
     places = [(look.source, file) for look in looks for file in open_files(store, look)]
     (pii,) = [rule for rule in recipe.rules if rule.rule == "pii"]
-    documents, features, signatures, spans = [], [], [], []
+    documents: list[list[Any]] = []
+    features: list[list[Any]] = []
+    spans: list[list[Any]] = []
     for source, file in places:
         for key, rows in (
             (f"documents/{file.unit}.parquet", documents),
@@ -76,8 +80,7 @@ def values_of(road: Road, night: Night) -> dict[str, tuple[str, Any]]:
         ):
             part = read_table(store, key).slice(file.first_row, file.num_rows).to_pylist()
             rows.extend([source, file.uri, plain(row)] for row in part)
-    for row in features:
-        signatures.append([*row[:2], row[2].pop("signature")])
+    signatures = [[*row[:2], row[2].pop("signature")] for row in features]
     tokenizer = token_files.train_tokenizer(store, night.manifest, recipe.tokenizer)
     tokens = token_files.tokenize(store, night.ref.name, night.manifest, tokenizer, InProcessPool())
     ids = b"".join(store.read_bytes(shard.bin_key) for shard in tokens.shards)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from datasets_pipeline.dedup.minhash import jaccard_pairs
-from tests.curation.pages import ADDRESS, Corpus, edited, page
+from tests.curation.pages import Corpus, edited, page
 from tests.curation.road import Night, Road, small_road
 
 
@@ -98,19 +98,3 @@ def test_all_corpora_of_a_store_hold_out_the_same_documents(road: Road) -> None:
     part = {r["doc_id"]: r["outcome"] for r in road.outcomes(road.run()).values()}
     shared = whole.keys() & part.keys()
     assert {i for i in shared if whole[i] == "heldout"} == {i for i in shared if part[i] == "heldout"} != set()
-
-
-def test_texts_that_redaction_makes_equal_are_one_text(tmp_path: Path) -> None:
-    """Else a held-out page could be trained on with another address in it."""
-    pages = {
-        f"{number}-{copy}.md": f"{page(number)}\n\nMail {copy}.{ADDRESS} today.\n"
-        for number in range(12)
-        for copy in range(3)
-    }
-    rules = [{"rule": "pii"}]
-    road = small_road(tmp_path, {"notes": pages}, rules=rules, heldout={"share": 0.3}, dedup={"near": None})
-    night = road.run()
-    texts = {split: [row["text"] for row in road.shard_rows(night, split)] for split in ("train", "heldout")}
-    assert len(texts["train"]) == len(set(texts["train"])) and texts["heldout"]
-    assert not set(texts["train"]) & set(texts["heldout"])
-    assert night.manifest.identity.accounting["dropped.duplicate_after_edit"] > 0

@@ -2,13 +2,19 @@
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from datasets_pipeline.normalize import document_id, normalize_text
+from datasets_pipeline.sources import files
+from datasets_pipeline.sources import folder as folder_source
+from datasets_pipeline.sources.base import FileEntry
 from ingot import ledger
+from ingot.parquet import read_table, write_table
 from ingot.verify import verify
 from tests.curation.pages import Corpus, edited, page
 from tests.curation.road import Night, Road
@@ -214,11 +220,9 @@ def test_vanished_files_leave_and_come_back_without_being_extracted_again(road: 
 
 
 def test_a_file_that_could_not_be_read_last_night_is_tried_again(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
-    from datasets_pipeline.sources import files
-
     read = files._read_local
 
-    def denied(root: Path, entry: files.FileEntry, num_bytes: int) -> bytes:
+    def denied(root: Path, entry: FileEntry, num_bytes: int) -> bytes:
         if entry.uri == "sheets/013.md":
             raise PermissionError(13, "denied")
         return read(root, entry, num_bytes)
@@ -231,6 +235,39 @@ def test_a_file_that_could_not_be_read_last_night_is_tried_again(road: Road, mon
     again = road.run()
     assert again.reasons["notes"] == {"empty": 1, "not_text": 1}
     assert again.manifest.identity == Road(road.corpus, road.folder / "fresh").run().manifest.identity
+
+
+def test_a_changed_mark_of_the_store_opens_a_file_although_size_and_time_are_the_same(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 keeps times in whole seconds; its ETag tells two versions of one second apart."""
+    listed = folder_source.list_files
+    marks = {"sheets/001.md": "first"}
+
+    def marked(*arguments: Any) -> Iterator[FileEntry]:
+        return (replace(entry, mtime_ns=7, etag=marks.get(entry.uri, "mark")) for entry in listed(*arguments))
+
+    monkeypatch.setattr(folder_source, "list_files", marked)
+    road.run()
+    assert road.run().opened == 0
+    text = road.corpus.path("notes", "sheets/001.md").read_text()
+    road.corpus.write("notes", "sheets/001.md", text.swapcase())
+    marks["sheets/001.md"] = "second"
+    night = road.run()
+    assert night.opened == night.files["notes"]["read"] == night.files["notes"]["superseded"] == 1
+
+
+def test_an_index_that_holds_a_document_twice_changes_nothing(road: Road) -> None:
+    """Two runs at the same time may each add what is new."""
+    road.run()
+    (key,) = [key for key in road.store.list("history/") if "/pairs-" not in key]
+    table = read_table(road.store, key)
+    write_table(road.store, table.slice(0, table.num_rows // 2), key.rsplit("/", 1)[0])
+    road.corpus.write("mirror", "nearly-006.md", edited(page(6), 7))
+    night = road.run()
+    assert road.outcomes(night)["mirror:nearly-006.md"]["reason"] == "near_duplicate"
+    fresh = Road(road.corpus, road.folder / "fresh").run()
+    assert night.manifest.identity == fresh.manifest.identity
 
 
 def test_shards_of_another_library_version_are_written_anew(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def test_a_rule_judges_only_what_its_when_names(tmp_path: Path, when: dict[str, 
 
 
 def test_the_first_rule_in_recipe_order_owns_the_drop_and_the_others_are_recorded(tmp_path: Path) -> None:
-    rules = [
+    rules: list[dict[str, Any]] = [
         {"rule": "length", "min_words": 40},
         {"rule": "gopher_quality"},
         {"rule": "length", "id": "in_characters", "min_words": None, "min_chars": 300},
@@ -51,7 +51,8 @@ def test_the_first_rule_in_recipe_order_owns_the_drop_and_the_others_are_recorde
     for place, order in (("forward", rules), ("backward", rules[::-1])):
         road = small_road(tmp_path / place, {"notes": {"stub.md": STUB, "a.md": page(1)}}, rules=order)
         night = road.run()
-        rows = [row for row in road.decisions(night) if row["doc_id"] == road.outcomes(night)["notes:stub.md"]["doc_id"]]
+        stub = road.outcomes(night)["notes:stub.md"]["doc_id"]
+        rows = [row for row in road.decisions(night) if row["doc_id"] == stub]
         owners[place] = (rows[0]["rule"], rows[0]["reason"])
         assert [row["rule"] for row in rows[1:]] == [rule.get("id", rule["rule"]) for rule in order]
         assert [row["verdict_order"] for row in rows] == [0, 1, 2, 3]

@@ -18,7 +18,8 @@ def race(servers: list[ForkServer], folder: Path, number: int, *values: dict[str
     """Two processes that put the same version number at the same moment; what each of them returned."""
     meeting = folder / f"meeting-{number}"
     meeting.mkdir()
-    common = {"documents": str(folder / "documents"), "place": str(folder / "road"), "meeting": str(meeting)}
+    places = {"documents": folder / "documents", "place": folder / "road", "meeting": meeting}
+    common: dict[str, Any] = {name: str(place) for name, place in places.items()}
     for me, (server, mine) in enumerate(zip(servers, values, strict=True)):
         server.start(BESIDE, **common, values=mine, me=me)
     ended = [server.wait() for server in servers]

@@ -72,6 +72,7 @@ class Site:
             "INGOT_HOME": str(self.home),
             "INGOT_WORKERS": "2",
             "INGOT_TRAIN_THREADS": "1",
+            "OMP_NUM_THREADS": "1",  # the model is too small for two threads, which would wait for each other
             "INGOT_TIMEZONE": "Europe/Berlin",
             "INGOT_ACTOR": "ada",
             "INGOT_SECRET_WAREHOUSE": SECRET,

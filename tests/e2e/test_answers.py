@@ -153,7 +153,7 @@ def test_init_writes_a_recipe_that_can_be_read(site: Site, second_build: Done, t
     done, loaded = ask(site, tmp_path, "init", str(mine), "--source", str(site.handbook.folder), "--json")
     assert (done.exit_code, loaded) == (0, []), done.stderr
     written = (mine / "recipe.yaml").read_text()
-    assert "keep: [en]" in written and str(site.handbook.folder) in written
+    assert 'keep: ["en"]' in written and str(site.handbook.folder) in written
     again = site.ingot("init", str(mine), "--source", str(site.handbook.folder))
     assert again.exit_code == 2 and "exists" in again.stderr
     changed = site.ingot("curate", str(mine), "--set", "rules.length.min_wrods=3")

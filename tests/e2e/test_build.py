@@ -2,11 +2,13 @@
 
 import json
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
-from deployments import prefect_api
+from deployments import local_stack, prefect_api
 from ingot import manifest, model_versions
 from tests.e2e.site import Done, Site
 
@@ -161,6 +163,25 @@ def test_a_second_build_leaves_the_finished_run_as_it_was(site: Site, training_r
     (run,) = site.mlflow_runs("training")
     assert (run.info.start_time, run.info.end_time) == (training_run.info.start_time, training_run.info.end_time)
     assert run.info.status == "FINISHED"
+
+
+_SEEDS = """
+from ingot.recipe_files import load_recipe
+from tasks.training import with_seed
+for changes in ({}, {"seed": "7"}, {"seed": "7", "train.0.seed": "3"}):
+    recipe = load_recipe(%r, changes)
+    print(with_seed(recipe.train[0], recipe).config.seed)
+"""
+
+
+def test_the_seed_of_a_recipe_is_the_seed_of_its_stages(site: Site) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _SEEDS % str(site.recipe)],
+        env={**site.environment, **local_stack.environment(site.stack)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["0", "7", "3"], done.stderr
 
 
 def test_no_flow_run_is_left_unfinished(site: Site, second_build: Done) -> None:
