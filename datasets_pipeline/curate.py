@@ -15,6 +15,7 @@ from datasets_pipeline.analyse import analyse
 from datasets_pipeline.decide import decide
 from datasets_pipeline.parallel import Pool
 from datasets_pipeline.publish import publish_corpus
+from datasets_pipeline.sources.files import local_root
 from ingot import store_identity
 from ingot.config import NamedConfig, Recipe
 from ingot.errors import RecipeError
@@ -82,9 +83,10 @@ def acquire_source(
 
 def check_source_root(place: str, roots: tuple[Path, ...] | None) -> None:
     """Refuse a local place outside INGOT_SOURCE_ROOTS."""
-    if roots is None or "://" in place:
+    local = local_root(place)
+    if roots is None or local is None:
         return
-    path = Path(place).expanduser().resolve()
+    path = local.resolve()
     if not any(path == root or root in path.parents for root in roots):
         raise RecipeError(
             f"source {path} lies outside INGOT_SOURCE_ROOTS ({':'.join(map(str, roots))}); "

@@ -120,8 +120,8 @@ def poisoned(road: Road, monkeypatch: pytest.MonkeyPatch, pool_folder: Path, uri
     """A run in which analysing one page kills its worker: the night, and that page's final row."""
     calm = Road(road.corpus, road.folder / "calm")
     doc_id = calm.outcomes(calm.run())[f"notes:{uri}"]["doc_id"].hex()
-    # Units of a few pages: the guilty one is found by halving, at the price of a fresh worker each time.
-    road.unit_bytes = 5_000
+    # Units of two pages: the guilty one is found by halving, at the price of a fresh worker each time.
+    road.unit_bytes = 2_500
     with monkeypatch.context() as patched:
         patched.setenv("INGOT_CRASH_AT", f"analyse.document@{doc_id}")
         with open_pool(1, scratch=pool_folder) as pool:
