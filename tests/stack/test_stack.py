@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from zoneinfo import ZoneInfo
 import psutil
 import pytest
 
-from deployments import local_stack, ports, prefect_api, processes, register, services
+from deployments import local_stack, ports, prefect_api, processes, register, services, stack_state
 from deployments.local_stack import StackState
 from ingot.errors import RecipeError, ServiceError
 from ingot.settings import Settings
@@ -306,3 +307,23 @@ def test_the_shipped_deployments_are_readable_and_have_one_nightly_that_enqueues
     assert [(s.cron, s.timezone) for s in nightly.schedules] == [("0 2 * * *", "Europe/Berlin")]
     assert nightly.concurrency_limit is not None
     assert nightly.concurrency_limit.collision_strategy == "ENQUEUE"
+
+
+def test_a_port_lost_between_looking_and_starting_is_answered_with_another_one(tmp_path, monkeypatch):
+    looked = ports.is_free
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as other:
+        other.bind((ports.LOOPBACK, 0))
+        other.listen()
+        lost = other.getsockname()[1]
+        settings = make_settings(tmp_path / "home")
+        settings.home.mkdir()
+        stack_state.write_ports(settings, {services.PREFECT: lost})
+        # Another program took the port after it was found free: the look says free, the start fails.
+        monkeypatch.setattr(ports, "is_free", lambda port: port == lost or looked(port))
+        try:
+            state = local_stack.up(settings)
+            assert state.running
+            assert state.service(services.PREFECT).port != lost
+        finally:
+            local_stack.down(settings)
+
