@@ -35,7 +35,6 @@ from ingot.settings import Settings
 START_SECONDS = 120.0
 """Longest wait for health; a first start takes about 15 s on two idle cores, more on busy ones."""
 _TRIES_FOR_A_PORT = 4
-_LINES_AFTER_PORT_TAKEN = 200
 _FLOW_GRACE_SECONDS = 20.0  # time for a training stage to write its checkpoint
 _SERVER_GRACE_SECONDS = 8.0
 
@@ -205,9 +204,7 @@ class _Start:
     def _is_ready(self, name: str) -> bool:
         child = self.launched[name]
         if child.poll() is not None:
-            # Prefect follows the line that matters with a traceback of its shutdown, some 40 lines long.
-            log_end = processes.tail(services.log_path(self.settings, name), lines=_LINES_AFTER_PORT_TAKEN)
-            port_taken = services.PORT_TAKEN.search(log_end)
+            port_taken = services.lost_its_port(services.log_path(self.settings, name))
             if port_taken and name in self.taken and len(self.taken[name]) < _TRIES_FOR_A_PORT:
                 if WORKER in self.launched:
                     raise self._failure(name, "lost its port to another program; run `ingot up` again")

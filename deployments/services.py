@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployments import ports, prefect_api
+from deployments import ports, prefect_api, processes
 from ingot.airgap import SWITCHES
 from ingot.settings import Settings
 
 PREFECT, MLFLOW, WORKER = "prefect", "mlflow", "worker"
 SERVICES = (PREFECT, MLFLOW, WORKER)
 PREFERRED_PORTS = {PREFECT: 4200, MLFLOW: 5000}
-PORT_TAKEN = re.compile(r"already in use", re.IGNORECASE)
+_PORT_TAKEN = re.compile(r"already in use", re.IGNORECASE)
+_LINES_AFTER_PORT_TAKEN = 200
+# Prefect may follow the line that matters with a traceback of its shutdown, some 40 lines long.
 _OUR_LOGGERS = "flows,tasks,datasets_pipeline,training,evaluation,ingot,deployments"
 # Signs in the server's log that one of its services died although the API still answers.
 _TROUBLE = re.compile(r"Service .+ (?:exited|failed)|Traceback \(most recent call last\)|\| (?:ERROR|CRITICAL) ")
@@ -133,6 +135,11 @@ def define(name: str, settings: Settings, urls: Mapping[str, str], port: int | N
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     environment = {**_inherited(settings.environ), **SWITCHES, **own, "PYTHONUNBUFFERED": "1"}
     return Service(name, (sys.executable, *command), environment, folder, log_path(settings, name), port)
+
+
+def lost_its_port(log: Path) -> bool:
+    """Whether a service says at the end of its log that another program has its port."""
+    return _PORT_TAKEN.search(processes.tail(log, lines=_LINES_AFTER_PORT_TAKEN)) is not None
 
 
 def find_trouble(log: Path) -> tuple[str, ...]:

@@ -327,3 +327,11 @@ def test_a_port_lost_between_looking_and_starting_is_answered_with_another_one(t
         finally:
             local_stack.down(settings)
 
+
+
+def test_a_lost_port_is_seen_behind_the_traceback_of_the_shutdown_that_follows(tmp_path):
+    log = tmp_path / "prefect.log"
+    log.write_text("ERROR: [Errno 98] error while attempting to bind: address already in use\n" + "  File x\n" * 60)
+    assert services.lost_its_port(log)
+    log.write_text("ERROR: something else\n" + "  File x\n" * 60)
+    assert not services.lost_its_port(log)
