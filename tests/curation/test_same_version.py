@@ -193,6 +193,19 @@ def test_losing_a_cache_costs_time_and_never_bytes(road: Road, lost: str) -> Non
     verify(road.store)
 
 
+@pytest.mark.parametrize("area", ["plans", "decisions", "shards"])
+def test_a_lost_object_of_a_version_is_made_again(road: Road, area: str) -> None:
+    """The record that names it is not enough: a hit needs every object, at its size (CONTRACTS 1)."""
+    before = road.run()
+    lost = [key for key in road.store.list(f"{area}/") if key.endswith(".parquet")]
+    for key in lost:
+        road.store.delete(key)
+    again = road.run()
+    assert again.ref.reused and again.digests == before.digests
+    assert [key for key in road.store.list(f"{area}/") if key.endswith(".parquet")] == lost
+    verify(road.store)
+
+
 def test_a_version_is_read_from_its_own_objects_alone(road: Road, tmp_path: Path) -> None:
     night = road.run()
     bare = tmp_path / "bare"
