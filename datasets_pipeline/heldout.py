@@ -149,6 +149,8 @@ def find_neighbours(
     distinct = np.ones(len(document), dtype=bool)  # a pair met in several bands is adjacent to itself
     distinct[1:] = (document[1:] != document[:-1]) | (anchor[1:] != anchor[:-1])
     document, anchor = document[distinct], anchor[distinct]
+    if len(document) == 0:  # pairs shared a band, and every one was estimated below the floor
+        return document, anchor
     found: list[np.ndarray] = []
     found_anchors: list[np.ndarray] = []
     batch = 1

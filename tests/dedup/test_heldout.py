@@ -8,8 +8,9 @@ import pytest
 
 from datasets_pipeline import heldout
 from datasets_pipeline.dedup import minhash
+from datasets_pipeline.dedup.edges import PairScores
 from datasets_pipeline.dedup.near import find_near_duplicates
-from datasets_pipeline.heldout import EXCLUDED, HELDOUT, NOT_ELIGIBLE, TRAIN, SplitAssignment
+from datasets_pipeline.heldout import EXCLUDED, HELDOUT, NOT_ELIGIBLE, TRAIN, SplitAssignment, find_neighbours
 from ingot.config import NearDedup
 from ingot.errors import RecipeError
 from tests.dedup.conftest import GroundTruth, doc_ids_of, generated_texts, order_table, verifier
@@ -157,3 +158,11 @@ def test_nearly_all_real_pairs_across_train_and_heldout_are_found(
     touching = (a == HELDOUT) ^ (b == HELDOUT)
     assert touching.sum() > 500
     assert crossing.sum() <= 0.005 * touching.sum()
+
+
+def test_candidates_that_are_all_estimated_below_the_floor_are_no_neighbours():
+    signatures = np.arange(2 * 112, dtype=np.uint32).reshape(2, 112)
+    signatures[1, :3] = signatures[0, :3]  # one band of three is shared: a candidate, estimated at 3 of 112
+    scores = PairScores(2, lambda left, right: np.zeros(len(left)))
+    found, anchors = find_neighbours(signatures, np.array([0]), np.array([1]), scores)
+    assert len(found) == len(anchors) == 0
