@@ -106,13 +106,15 @@ def show(
 
 def dropped_twin(store: Store, found: Manifest) -> dict[str, Any] | None:
     """A document that was dropped as a near-duplicate, with the one it lost to; None when there is none."""
+    best: tuple[float, str] | None = None
     for entry in found.identity.decisions:
-        table = read_table(store, f"decisions/{entry.sha256}.parquet", columns=["doc_id", "final", "reason"])
+        table = read_table(store, f"decisions/{entry.sha256}.parquet", columns=["doc_id", "final", "reason", "score"])
         for row in table.to_pylist():
             if row["final"] and row["reason"] == "near_duplicate":
-                doc_id = row["doc_id"].hex()
-                traced = lineage.trace_document(store, doc_id).versions
-                return {"doc_id": doc_id, **traced[-1]}
+                # The closest pair: of a chain, loser and winner may resemble each other less than the threshold.
+                best = max(best or (0.0, ""), (row["score"], row["doc_id"].hex()))
+    if best is not None:
+        return {"doc_id": best[1], **lineage.trace_document(store, best[1]).versions[-1]}
     return None
 
 
