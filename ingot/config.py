@@ -133,6 +133,19 @@ class Evaluate(_Section):
         return self
 
 
+class Retrain(_Section):
+    """When a newly published corpus version starts a retrain by itself; at least one of the two."""
+
+    min_new_tokens: int | None = Field(default=None, gt=0, description="Tokens not in the newest model's corpus.")
+    max_age_days: float | None = Field(default=None, gt=0, description="Age of the newest model, with new data there.")
+
+    @model_validator(mode="after")
+    def _says_when(self) -> "Retrain":
+        if self.min_new_tokens is None and self.max_age_days is None:
+            raise Refused("says neither min_new_tokens nor max_age_days; give one, or leave the section out")
+        return self
+
+
 class Recipe(BaseModel):
     """A recipe as read: every section with its defaults filled in."""
 
@@ -151,6 +164,10 @@ class Recipe(BaseModel):
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
     train: list[Any] = Field(default_factory=list)
     evaluate: Evaluate = Field(default_factory=Evaluate)
+    approval: Literal["four_eyes"] | None = Field(
+        default=None, description="four_eyes: who asked for a model may not approve it; unset: may."
+    )
+    retrain: Retrain | None = Field(default=None, description="When new data starts a retrain; unset: only people do.")
 
     @property
     def model_name(self) -> str:

@@ -1,0 +1,148 @@
+"""What the command line understands: every command, its options, and the function that answers it."""
+
+import argparse
+from typing import NoReturn
+
+from ingot.errors import RecipeError
+
+# command -> (module, function); looked up when the command runs.
+COMMANDS = {
+    "demo": ("interface.demo", "demo"),
+    "init": ("interface.init_workspace", "init"),
+    "curate": ("interface.runs", "curate"),
+    "train": ("interface.runs", "train"),
+    "evaluate": ("interface.runs", "evaluate"),
+    "build": ("interface.runs", "build"),
+    "retrain": ("interface.retrain", "retrain"),
+    "promote": ("interface.models", "promote"),
+    "approve": ("interface.models", "approve"),
+    "rollback": ("interface.models", "rollback"),
+    "schedule": ("interface.schedules", "schedule"),
+    "runs": ("interface.following", "runs"),
+    "run": ("interface.following", "run"),
+    "cancel": ("interface.following", "cancel"),
+    "compare": ("interface.following", "compare"),
+    "trace": ("interface.answers", "trace"),
+    "why": ("interface.answers", "why"),
+    "verify": ("interface.answers", "verify"),
+    "audit": ("interface.audit", "audit"),
+    "ledger": ("interface.answers", "ledger"),
+    "report": ("interface.answers", "report"),
+    "schema": ("interface.answers", "schema"),
+    "up": ("interface.stack", "up"),
+    "down": ("interface.stack", "down"),
+    "status": ("interface.stack", "status"),
+    "secret": ("interface.stack", "secret"),
+    "backup": ("interface.backups", "backup"),
+    "restore": ("interface.backups", "restore"),
+    "rebuild": ("interface.stack", "rebuild"),
+    "doctor": ("interface.stack", "doctor"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose refusals are errors of ours: a stable code, exit code 2, JSON when asked for."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RecipeError(f"{message}; see `{self.prog} --help`")
+
+
+def parser() -> _Parser:
+    """The whole grammar of the command line."""
+    root = _Parser(
+        prog="ingot", description="Raw documents in, a model you own out, and an answer to every question in between."
+    )
+    common = _Parser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print one JSON object for machines")
+    recipe = _Parser(add_help=False)
+    recipe.add_argument("recipe", help="recipe file, folder with a recipe.yaml, or name of a shipped recipe")
+    recipe.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="change a value, e.g. train.0.tokens=200_000"
+    )
+    detached = _Parser(add_help=False)
+    detached.add_argument("--detach", action="store_true", help="start it on a worker, print its id and return")
+    detached.add_argument("--request-id", help="a name for this request: the same one again finds the first run")
+    verbs = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str, *parents: _Parser) -> _Parser:
+        return verbs.add_parser(name, help=text, description=text, parents=[common, *parents])
+
+    add("demo", "the whole road on documents this machine has")
+    init = add("init", "make a workspace with a recipe for a folder of documents")
+    init.add_argument("folder", help="folder to make")
+    init.add_argument("--source", required=True, help="folder with your documents")
+    init.add_argument("--name", help="name of the corpus (default: the folder's)")
+    add("curate", "turn a recipe's sources into a corpus version", recipe, detached)
+    train = add("train", "train a recipe's stages and register the candidate", recipe, detached)
+    train.add_argument("--corpus", help="corpus version, e.g. handbook@12 (default: the newest)")
+    evaluate = add("evaluate", "measure a model version and ask the gate", recipe, detached)
+    evaluate.add_argument("--model", help="model version, e.g. mini/3 or mini@candidate (default: the newest)")
+    add("build", "curate, train and evaluate", recipe, detached)
+    retrain = add("retrain", "plan, train, evaluate and ask the gate, as the form of the Prefect UI does",
+                  recipe, detached)  # fmt: skip
+    retrain.add_argument("--corpus", help="corpus version, e.g. handbook@12 or handbook@latest (default: the newest)")
+    retrain.add_argument("--requested-by", help="who asks for it (default: you); a recipe with four eyes needs it")
+    retrain.add_argument("--dry-run", action="store_true", help="write the plan and stop")
+    promote = add("promote", "make a model version the champion")
+    promote.add_argument("model", help="model version, e.g. mini/3 or mini@candidate")
+    promote.add_argument("--reason", default="", help="why, for the ledger")
+    promote.add_argument("--override", action="store_true", help="promote against the gate's verdict (needs --reason)")
+    approve = add("approve", "make a model version the champion, signed with an SSH key")
+    approve.add_argument("model", help="model version, e.g. mini/3 or mini@candidate")
+    approve.add_argument("--reason", required=True, help="why, for the ledger")
+    approve.add_argument("--key", required=True, help="SSH key to sign with, e.g. ~/.ssh/id_ed25519")
+    approve.add_argument("--allowed-signers", help="who may sign (default: allowed_signers of the workspace)")
+    rollback = add("rollback", "move the champion back to the one before it")
+    rollback.add_argument("model", help="name of the model")
+    rollback.add_argument("--to", type=int, metavar="VERSION", help="an earlier champion (default: the one before)")
+    rollback.add_argument("--reason", required=True, help="why, for the ledger")
+    schedule = add("schedule", "when a recipe is curated; without --cron, what is scheduled")
+    schedule.add_argument("recipe", nargs="?", help="recipe file, or folder with a recipe.yaml")
+    schedule.add_argument("--cron", help="minute hour day month weekday, e.g. '0 2 * * *'")
+    schedule.add_argument("--timezone", help="e.g. Europe/Berlin (default: INGOT_TIMEZONE, else UTC)")
+    schedule.add_argument("--remove", action="store_true", help="take the recipe's schedule away")
+    runs = add("runs", "the runs of the control room, newest first")
+    runs.add_argument("--limit", type=int, default=20, help="how many (default 20)")
+    runs.add_argument("--state", help="only runs in this state, e.g. running, failed")
+    runs.add_argument("--corpus", help="the training and evaluation runs that used this corpus version or digest")
+    run = add("run", "one run: its steps, what it waits for, how far it is")
+    run.add_argument("id", help="id of a run, or the first characters of it")
+    run.add_argument("--follow", action="store_true", help="go on until it ends; the exit code is the run's")
+    cancel = add("cancel", "stop a run: it writes a checkpoint and leaves no process")
+    cancel.add_argument("id", help="id of a run, or the first characters of it")
+    compare = add("compare", "two runs or model versions side by side: what differs and what it gave")
+    compare.add_argument("first", help="id of a run, or a model version")
+    compare.add_argument("second", help="id of a run, or a model version")
+    trace = add("trace", "where a document or a model comes from and went to")
+    trace.add_argument("kind", choices=("model", "document"))
+    trace.add_argument("query", help="NAME[@alias|/version] of a model; id, uri or file of a document")
+    trace.add_argument("--html", metavar="FILE", help="write one page with pictures that needs no network")
+    why = add("why", "why a document was kept, held out or dropped")
+    why.add_argument("query", help="document id, uri or file")
+    why.add_argument("--corpus", help="corpus version (default: the newest of every corpus)")
+    verify = add("verify", "check ledger, manifests and every byte they name")
+    verify.add_argument("--head", help="a ledger head kept elsewhere (see `ingot ledger head`)")
+    audit = add("audit", "a model's evidence in one file that can be checked without Ingot")
+    audit.add_argument("what", choices=("pack",))
+    audit.add_argument("model", help="model version, e.g. mini/3 or mini@champion")
+    audit.add_argument("--output", metavar="FILE", help="the zip file to write (default: NAME-VERSION-audit.zip)")
+    ledger = add("ledger", "print the ledger, or its head to keep elsewhere")
+    ledger.add_argument("what", nargs="?", choices=("head", "list"), default="list")
+    report = add("report", "path of an evaluation's report with generated text; reading it is recorded")
+    report.add_argument("model", help="model version")
+    report.add_argument("--with-text", action="store_true", required=True, help="say that you mean to read text")
+    schema = add("schema", "JSON Schema of a recipe")
+    schema.add_argument("what", choices=("recipe",))
+    up = add("up", "start the local stack: Prefect, MLflow, workers, supervisor")
+    up.add_argument("--recipe", help="recipe of the nightly schedule (default: demo)")
+    add("down", "stop the local stack")
+    add("status", "what runs, where, and the age of the newest version")
+    add("secret", "user and password of the control room's pages")
+    backup = add("backup", "copy the store and both servers' databases into a folder")
+    backup.add_argument("folder", help="folder to write; what is there already is not copied again")
+    restore = add("restore", "make a home folder from a backup, and verify it")
+    restore.add_argument("folder", help="folder that `ingot backup` wrote")
+    restore.add_argument("--into", required=True, metavar="HOME", help="new home folder, empty or absent")
+    add("rebuild", "fill MLflow again from manifests, records and ledger")
+    add("doctor", "check Python, disk, memory, ports, store and the switches against calling home")
+    return root
