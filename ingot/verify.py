@@ -1,10 +1,10 @@
 """Check that the store is what its records say: ledger, manifests, then every byte they name.
 
-What is checked against what: the ledger against a head kept elsewhere; manifests, checkpoints, verdicts
-and evaluations against the ledger; shards, decisions, tokens and checkpoint files against those; units
-of documents against the acquisition records, their own seal, and the ids of their texts. Reports the
-first thing that is wrong, by name. Caches (features, history, plans) are checked for damage only: losing
-them costs time.
+What is checked against what: the ledger against a head kept elsewhere, and approvals in it against their
+SSH signatures; manifests, checkpoints, verdicts and evaluations against the ledger; shards, decisions,
+tokens and checkpoint files against those; units of documents against the acquisition records, their own
+seal, and the ids of their texts. Reports the first thing that is wrong, by name. Caches (features,
+history, plans) are checked for damage only: losing them costs time.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ingot import ledger, lineage, manifest, store_identity
+from ingot import approval, ledger, lineage, manifest, signatures, store_identity
 from ingot.digests import digest_of, sha256_file
 from ingot.errors import IngotError, IntegrityError, NotFoundError, StorageError
 from ingot.ledger import Entry
@@ -46,6 +46,8 @@ def verify(
         if witness:
             ledger.check_witness(entries, witness)
     notes: list[str] = []
+    with _naming("an approval"):
+        _check_signatures(entries, notes)
     with _naming("a manifest"):
         num_versions = _check_manifests(store, entries, notes)
     with _naming("a record"):
@@ -80,6 +82,18 @@ def _fresh(store: Store) -> Iterator[Store]:
         return
     with store.scratch() as folder:
         yield store.with_scratch(folder)
+
+
+def _check_signatures(entries: Sequence[Entry], notes: list[str]) -> None:
+    signed = [entry for entry in entries if approval.is_signed(entry)]
+    if signed and not signatures.available():
+        notes.append(
+            f"{len(signed)} records rest on SSH signatures, which were not checked: ssh-keygen is not installed "
+            "(Debian package openssh-client)"
+        )
+        return
+    for entry in signed:
+        approval.check_record(entries, entry)
 
 
 def _check_manifests(store: Store, entries: Sequence[Entry], notes: list[str]) -> int:

@@ -20,6 +20,7 @@ ProgressListener = Callable[[str, int, int], None]
 """Called with (what, done, total); the command line draws bars with it."""
 
 _pool: ContextVar[Pool | None] = ContextVar("ingot_pool", default=None)
+_requested_by: ContextVar[str | None] = ContextVar("ingot_requested_by", default=None)
 _listeners: list[ProgressListener] = []
 
 
@@ -64,6 +65,22 @@ def current_actor() -> Actor:
         run = client.read_flow_run(UUID(run_id))
     deployment = f"prefect-deployment:{run.deployment_id}"
     return Actor("schedule" if run.auto_scheduled else "service", deployment, "declared")
+
+
+@contextmanager
+def on_request_of(name: str | None) -> Iterator[None]:
+    """Record this person as having asked for what is made inside; None leaves it as it is."""
+    token = _requested_by.set(name if name and name.strip() else _requested_by.get())
+    try:
+        yield
+    finally:
+        _requested_by.reset(token)
+
+
+def requested_by() -> str | None:
+    """Who asked for what is made now: the name given with the request, else the person of this process."""
+    actor = current_actor()
+    return _requested_by.get() or (actor.id if actor.kind == "person" else None)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from ingot.revision import code_revision
 from ingot.tracking_records import RunRecord, VersionRecord, as_json
 from tasks import policies
 from tasks.curation import corpus_input, flow_run_id
-from tasks.runtime import Runtime, current_pool, progress, runtime
+from tasks.runtime import Runtime, current_pool, progress, requested_by, runtime
 from training.job import StageOutput
 
 MAX_PARAMS = 20
@@ -192,6 +192,8 @@ def register(
             "tokens": count_tokens(here.store, tokens),
             "tokens_seen": checkpoint.tokens_seen,
             "num_parameters": checkpoint.num_parameters,
+            "approval": recipe.approval,
+            "requested_by": requested_by(),
         },
         actor=here.actor,
     )
