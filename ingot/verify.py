@@ -61,6 +61,11 @@ def verify(
     return Report(len(entries), num_versions, len(checks), total, tuple(notes))
 
 
+def named_keys(store: Store) -> list[str]:
+    """The keys of every object that ledger, manifests and records name; nothing but those is read."""
+    return list(dict(_objects(store, ledger.read(store))))
+
+
 @contextmanager
 def _naming(what: str) -> Iterator[None]:
     """Whatever goes wrong while a thing is checked is damage, unless the store cannot be read at all."""
