@@ -1,8 +1,10 @@
-"""The local stack: a Prefect server, an MLflow server and one worker, under INGOT_HOME, on loopback.
+"""The local stack: both servers, the workers of the data and gpu pools, and a supervisor, on loopback.
 
     up(settings)      start what is not running and wait until it answers
     status(settings)  what runs now, with addresses and troubles
     down(settings)    stop everything and prove that nothing is left
+
+The supervisor (deployments/supervisor.py) calls `up` again when something dies.
 
 Everything here imports neither Prefect nor MLflow.
 """
@@ -10,15 +12,18 @@ Everything here imports neither Prefect nor MLflow.
 import os
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
-from deployments import ports, prefect_api, processes, services
+from deployments import credentials, ports, prefect_api, processes, reconcile, services
+from deployments.credentials import Credential
+from deployments.prefect_api import Server
 from deployments.processes import ProcessIdentity
-from deployments.services import MLFLOW, PREFECT, SERVICES, WORKER
+from deployments.services import MLFLOW, PREFECT, SERVERS, SUPERVISOR
 from deployments.stack_state import (
     ServiceState,
     StackState,
@@ -37,6 +42,7 @@ START_SECONDS = 120.0
 _TRIES_FOR_A_PORT = 4
 _FLOW_GRACE_SECONDS = 20.0  # time for a training stage to write its checkpoint
 _SERVER_GRACE_SECONDS = 8.0
+_SLOW_SECONDS = 30.0  # a server that lives and does not answer may be busy for so long
 
 
 def status(settings: Settings) -> StackState:
@@ -45,8 +51,17 @@ def status(settings: Settings) -> StackState:
     if recorded is None:
         return StackState(home=str(settings.home))
     current = tuple(s.model_copy(update={"healthy": _is_healthy(s)}) for s in recorded.services)
-    troubles = services.find_trouble(services.log_path(settings, PREFECT)) if recorded.service(PREFECT).identity else ()
-    return recorded.model_copy(update={"services": current, "troubles": troubles})
+    return recorded.model_copy(update={"services": current, "troubles": _troubles(settings, current)})
+
+
+def _troubles(settings: Settings, current: tuple[ServiceState, ...]) -> tuple[str, ...]:
+    """What the logs of our own services complain about, each line under its service's name."""
+    return tuple(
+        f"{s.name}: {line}"
+        for s in current
+        if s.identity is not None
+        for line in services.find_trouble(s.name, services.log_path(settings, s.name))
+    )
 
 
 def up(settings: Settings, *, start_seconds: float = START_SECONDS) -> StackState:
@@ -57,13 +72,13 @@ def up(settings: Settings, *, start_seconds: float = START_SECONDS) -> StackStat
     when another `up` or `down` does not finish in that time.
     """
     with only_one(settings, start_seconds):
-        before = status(settings)
-        if before.running:
+        before = _settled_status(settings)
+        wanted = services.all_services(settings)
+        if before.running and {s.name for s in before.services} == set(wanted):
             return before.model_copy(update={"already_running": True})
-        kept = {s.name: s for s in before.services if s.healthy}
-        if PREFECT not in kept:
-            kept.pop(WORKER, None)  # a worker of a server that died may hold runs the new one cannot know
-        for name in reversed(SERVICES):
+        kept = {s.name: s for s in before.services if s.healthy and s.name in wanted}
+        gone = [s.name for s in before.services if s.name not in wanted]
+        for name in (*gone, *reversed(wanted)):
             if name not in kept:
                 _stop_service(settings, name, before)
         start = _Start(settings, kept, time.monotonic() + start_seconds)
@@ -77,21 +92,35 @@ def up(settings: Settings, *, start_seconds: float = START_SECONDS) -> StackStat
         return status(settings)
 
 
+def _settled_status(settings: Settings) -> StackState:
+    """What runs now; a server that lives and does not answer gets some time to, since it may only be busy."""
+    end = time.monotonic() + _SLOW_SECONDS
+    while True:
+        found = status(settings)
+        slow = [s for s in found.services if s.url and processes.is_alive(s.identity) and not s.healthy]
+        if not slow or time.monotonic() > end:
+            return found
+        time.sleep(1.0)
+
+
 def down(settings: Settings) -> int:
     """Stop the stack and everything it started; returns the number of processes stopped.
 
-    The worker and the runs go first and have 20 s to leave a checkpoint. Raises ServiceError when a
+    The workers and the runs go first and have 20 s to leave a checkpoint. Raises ServiceError when a
     process survives even SIGKILL. Safe to call when nothing runs.
     """
+    # First of all, and before the lock it may hold: it would start again what is stopped here.
+    watching = processes.find_processes(settings.home, SUPERVISOR)
+    processes.stop_processes(watching, grace_seconds=_SERVER_GRACE_SECONDS)
     with only_one(settings, START_SECONDS):
         leaders = _leaders(read_state(settings))
-        runs = processes.find_processes(settings.home, WORKER)
-        stopped = 0
-        if len(runs) > 1:
-            # Flow runs go on: they report their end to servers that must still live. The worker alone
+        stopped = len(watching)
+        workers = [p for n in services.workers(settings) for p in processes.find_processes(settings.home, n)]
+        if len(workers) > len(services.workers(settings)):
+            # Flow runs go on: they report their end to servers that must still live. A worker alone
             # would wait for them (it takes TERM as "finish first"), so each gets its TERM from us.
-            stopped += len(runs)
-            processes.stop_processes(runs, grace_seconds=_FLOW_GRACE_SECONDS)
+            stopped += len(workers)
+            processes.stop_processes(workers, grace_seconds=_FLOW_GRACE_SECONDS)
         rest = processes.find_processes(settings.home, leaders=leaders)
         stopped += len(rest)
         processes.stop_processes(rest, grace_seconds=_SERVER_GRACE_SECONDS)
@@ -112,7 +141,24 @@ def environment(state: StackState) -> dict[str, str]:
     """
     if not state.prefect_api_url or not state.mlflow_url:
         raise ServiceError(f"the stack of {state.home} is not running; start it with `ingot up`")
-    return services.client_environment(Path(state.home), os.environ, state.prefect_api_url, state.mlflow_url)
+    home = Path(state.home)
+    credential = _credential_of(state, home, os.environ)
+    return services.client_environment(home, os.environ, state.prefect_api_url, state.mlflow_url, credential)
+
+
+def prefect_server(settings: Settings, state: StackState | None = None) -> Server:
+    """The Prefect API of this stack, with what lets us in; ServiceError when it is not running."""
+    known = state or read_state(settings)
+    if known is None or not known.prefect_api_url:
+        raise ServiceError(f"the stack of {settings.home} is not running; start it with `ingot up`")
+    return Server(known.prefect_api_url, _credential_of(known, settings.home, settings.environ))
+
+
+def _credential_of(state: StackState, home: Path, environ: Mapping[str, str]) -> Credential | None:
+    """Ours for a server of ours; for one elsewhere, what the environment names."""
+    if state.service(PREFECT).identity is None and state.service(MLFLOW).identity is None:
+        return credentials.from_environment(environ)
+    return credentials.read(home)
 
 
 def stack_processes(settings: Settings) -> list[psutil.Process]:
@@ -121,7 +167,7 @@ def stack_processes(settings: Settings) -> list[psutil.Process]:
 
 
 class _Start:
-    """One start of what is missing: both servers side by side, the worker once Prefect answers."""
+    """One start of what is missing: both servers side by side, the workers and the supervisor once they answer."""
 
     def __init__(self, settings: Settings, kept: dict[str, ServiceState], end: float) -> None:
         self.settings = settings
@@ -131,24 +177,27 @@ class _Start:
         self.launched: dict[str, subprocess.Popen[bytes]] = {}
         self.launched_at: dict[str, datetime] = {}
         self.taken: dict[str, list[int]] = {PREFECT: [], MLFLOW: []}
+        self.credential = credentials.ensure(settings.home)
 
     def run(self) -> None:
-        for name in (PREFECT, MLFLOW):
+        for name in SERVERS:
             if name not in self.states:
                 self._launch_server(name)
         waiting = set(self.launched)
-        worker_due = WORKER not in self.states
-        while waiting or worker_due:
+        due = [name for name in services.workers(self.settings) if name not in self.states]
+        while waiting or due:
             for name in sorted(waiting):
                 if self._is_ready(name):
                     waiting.discard(name)
-            if worker_due and PREFECT not in waiting:
-                self._launch_worker()
-                worker_due = False
-                waiting.add(WORKER)
+            if due and PREFECT not in waiting:
+                self._launch_workers(due)
+                waiting |= set(due)
+                due = []
             if time.monotonic() > self.end:
                 raise self._failure(min(waiting), "did not answer in time")
             time.sleep(0.1)
+        if SUPERVISOR not in self.states:
+            self._launch(SUPERVISOR, None, None)
         self._refuse_troubles()
 
     def _launch_server(self, name: str) -> None:
@@ -167,16 +216,22 @@ class _Start:
         url = services.api_url(port) if name == PREFECT else services.mlflow_url(port)
         self._launch(name, url, port)
 
-    def _launch_worker(self) -> None:
-        if self._started_here(PREFECT) or self.states[PREFECT].identity is not None:
-            prefect_api.settle_dead_runs(
-                self._url(PREFECT), "the stack was stopped or killed while this run was going on"
-            )
-        self._launch(WORKER, None, None)
+    def _launch_workers(self, names: list[str]) -> None:
+        server = self._server()
+        # Before anything can take a run: of the nights that were missed one is left, and no slot is lost.
+        reconcile.reconcile(self.settings, server)
+        for pool in dict.fromkeys(map(services.pool_of, names)):
+            prefect_api.ensure_pool(server, pool)
+        for name in names:
+            self._launch(name, None, None)
+
+    def _server(self) -> Server:
+        ours = self.states[PREFECT].identity is not None
+        return Server(self._url(PREFECT), self.credential if ours else credentials.from_environment(os.environ))
 
     def _launch(self, name: str, url: str | None, port: int | None) -> None:
         urls = {s.name: s.url for s in self.states.values() if s.url}
-        service = services.define(name, self.settings, urls, port)
+        service = services.define(name, self.settings, urls, port, self._credential_for(name))
         self.launched_at[name] = datetime.now(UTC)
         child = processes.start_process(
             service.command,
@@ -201,18 +256,26 @@ class _Start:
             ),
         )
 
+    def _credential_for(self, name: str) -> Credential | None:
+        """The secret for our servers; for a client of a server elsewhere, what the environment names."""
+        if name in SERVERS or any(self.states[server].identity is not None for server in SERVERS):
+            return self.credential
+        return credentials.from_environment(self.settings.environ)
+
     def _is_ready(self, name: str) -> bool:
         child = self.launched[name]
         if child.poll() is not None:
             port_taken = services.lost_its_port(services.log_path(self.settings, name))
             if port_taken and name in self.taken and len(self.taken[name]) < _TRIES_FOR_A_PORT:
-                if WORKER in self.launched:
+                if not set(self.launched) <= set(SERVERS):
                     raise self._failure(name, "lost its port to another program; run `ingot up` again")
                 self._launch_server(name)
                 return False
             raise self._failure(name, f"ended with status {child.returncode}")
-        if name == WORKER:
-            heard = prefect_api.worker_heartbeat(self._url(PREFECT))
+        if name not in SERVERS:
+            heard = prefect_api.worker_heartbeat(
+                self._server(), services.pool_of(name), services.worker_name(name)
+            )
             # The row of an earlier worker of this name may still look alive.
             return heard is not None and heard >= self.launched_at[name]
         return _is_healthy(self.states[name])
@@ -226,9 +289,10 @@ class _Start:
         return url
 
     def _refuse_troubles(self) -> None:
-        troubles = services.find_trouble(services.log_path(self.settings, PREFECT))
-        if troubles and self._started_here(PREFECT):
-            raise self._failure(PREFECT, f"reports: {troubles[0]}")
+        for name in SERVERS:
+            troubles = services.find_trouble(name, services.log_path(self.settings, name))
+            if troubles and self._started_here(name):
+                raise self._failure(name, f"reports: {troubles[0]}")
         state = read_state(self.settings)
         assert state is not None
         seconds = round(time.monotonic() - self.begun, 1)
@@ -255,11 +319,15 @@ def _is_healthy(state: ServiceState) -> bool:
 
 
 def _stop_service(settings: Settings, name: str, state: StackState) -> int:
+    if name not in (*SERVERS, SUPERVISOR):
+        # The worker alone: the runs it started live on without it and report their end themselves.
+        worker = [p for p in processes.find_processes(settings.home, name) if services.is_worker(p)]
+        processes.stop_processes(worker, grace_seconds=0)  # TERM would make it wait for its runs
+        return len(worker)
     identity = state.service(name).identity
     leaders = [identity.pid] if identity is not None and _leads_our_session(identity) else []
     found = processes.find_processes(settings.home, name, leaders)
-    grace = _FLOW_GRACE_SECONDS if name == WORKER else _SERVER_GRACE_SECONDS
-    processes.stop_processes(found, grace_seconds=grace)
+    processes.stop_processes(found, grace_seconds=_SERVER_GRACE_SECONDS)
     # A process may have started another while it was being stopped.
     processes.stop_processes(processes.find_processes(settings.home, name, leaders), grace_seconds=0.5)
     return len(found)

@@ -9,16 +9,20 @@ import os
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from deployments import processes
-from ingot.errors import ServiceError
+from deployments.credentials import Credential
+from deployments.processes import ProcessIdentity
+from ingot.errors import NotFoundError, ServiceError
 
-WORK_POOL = "ingot"
-WORKER = "ingot-local"
-_UNFINISHED = ["RUNNING", "PENDING", "CANCELLING"]
-_ENDED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
+UNFINISHED = ("RUNNING", "PENDING", "CANCELLING")
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+_PAGE = 200  # the server's largest
 _PROCESS_TAG = "process"
 # The server's answer while its SQLite file is locked, seen on busy machines; Prefect's own client tries again too.
 _TRY_AGAIN = (429, 503)
@@ -26,9 +30,9 @@ _PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def get(url: str, *, timeout_seconds: float = 5.0) -> bytes:
+def get(url: str, *, credential: Credential | None = None, timeout_seconds: float = 5.0) -> bytes:
     """Body of a successful GET; raises OSError otherwise."""
-    with _direct.open(url, timeout=timeout_seconds) as response:
+    with _direct.open(_request(url, credential), timeout=timeout_seconds) as response:
         return bytes(response.read())
 
 
@@ -41,52 +45,82 @@ def answers(url: str, *, timeout_seconds: float = 2.0) -> bool:
     return True
 
 
-def post(api_url: str, path: str, body: dict[str, Any], *, timeout_seconds: float = 30.0) -> Any:
-    """POST JSON to the Prefect API and return its JSON; raises ServiceError with the server's words."""
-    request = urllib.request.Request(
-        f"{api_url}{path}",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-        method="POST",
-    )
-    for pause in (*_PAUSES_SECONDS, None):
-        try:
-            with _direct.open(request, timeout=timeout_seconds) as response:
-                content = response.read()
-            return json.loads(content) if content else None
-        except urllib.error.HTTPError as error:
-            words = error.read().decode(errors="replace")[:300]
-            if error.code in _TRY_AGAIN and pause is not None:
-                time.sleep(pause)
-                continue
-            raise ServiceError(f"Prefect refused {path} with status {error.code}: {words}") from error
-        except (OSError, ValueError) as error:
-            raise ServiceError(
-                f"Prefect at {api_url} does not answer {path} ({error}); see `ingot status` and logs/prefect.log"
-            ) from error
-    raise AssertionError("the last try returns or raises")
+@dataclass(frozen=True)
+class Server:
+    """The Prefect API at an address, with what lets us in; None for a server that asks for nothing."""
+
+    url: str
+    """Ends in `/api`."""
+    credential: Credential | None = None
+
+    def get(self, path: str, *, timeout_seconds: float = 30.0) -> Any:
+        """JSON of a GET; raises ServiceError with the server's words, NotFoundError for status 404."""
+        return self._ask("GET", path, None, timeout_seconds)
+
+    def post(self, path: str, body: Mapping[str, Any], *, timeout_seconds: float = 30.0) -> Any:
+        """POST JSON and return the answer's; raises ServiceError with the server's words."""
+        return self._ask("POST", path, body, timeout_seconds)
+
+    def patch(self, path: str, body: Mapping[str, Any], *, timeout_seconds: float = 30.0) -> Any:
+        """PATCH with JSON; raises as `post`."""
+        return self._ask("PATCH", path, body, timeout_seconds)
+
+    def delete(self, path: str, *, timeout_seconds: float = 30.0) -> None:
+        """DELETE; raises as `post`."""
+        self._ask("DELETE", path, None, timeout_seconds)
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, timeout_seconds: float) -> Any:
+        request = _request(f"{self.url}{path}", self.credential, method, body)
+        for pause in (*_PAUSES_SECONDS, None):
+            try:
+                with _direct.open(request, timeout=timeout_seconds) as response:
+                    content = response.read()
+                return json.loads(content) if content else None
+            except urllib.error.HTTPError as error:
+                words = error.read().decode(errors="replace")[:300]
+                if error.code in _TRY_AGAIN and pause is not None:
+                    time.sleep(pause)
+                    continue
+                if error.code == 404 and method == "GET":
+                    raise NotFoundError(f"Prefect knows nothing of {path}: {words}") from error
+                raise ServiceError(f"Prefect refused {path} with status {error.code}: {words}") from error
+            except (OSError, ValueError) as error:
+                raise ServiceError(
+                    f"Prefect at {self.url} does not answer {path} ({error}); see `ingot status` and logs/prefect.log"
+                ) from error
+        raise AssertionError("the last try returns or raises")
 
 
-def worker_heartbeat(api_url: str) -> datetime | None:
-    """When our worker was last heard of by the server; None before its first sign of life."""
+def _request(
+    url: str, credential: Credential | None, method: str = "GET", body: Mapping[str, Any] | None = None
+) -> urllib.request.Request:
+    headers = {}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    if credential is not None:
+        headers["Authorization"] = "Basic " + b64encode(credential.pair.encode()).decode()
+    return urllib.request.Request(url, json.dumps(body).encode() if body is not None else None, headers, method=method)
+
+
+def ensure_pool(server: Server, pool: str) -> None:
+    """Make a work pool of processes; the first worker of it brings its template."""
     try:
-        workers = post(api_url, f"/work_pools/{WORK_POOL}/workers/filter", {}, timeout_seconds=5.0)
+        server.get(f"/work_pools/{pool}")
+    except NotFoundError:
+        try:
+            server.post("/work_pools/", {"name": pool, "type": "process"})
+        except ServiceError:
+            server.get(f"/work_pools/{pool}")  # another machine made it meanwhile
+
+
+def worker_heartbeat(server: Server, pool: str, worker: str) -> datetime | None:
+    """When a worker was last heard of by the server; None before its first sign of life."""
+    try:
+        workers = server.post(f"/work_pools/{pool}/workers/filter", {}, timeout_seconds=5.0)
     except ServiceError:
-        return None  # 404 until the worker has made its pool
-    seen = [w["last_heartbeat_time"] for w in workers if w["name"] == WORKER and w["last_heartbeat_time"]]
+        return None  # not there yet, or busy
+    seen = [w["last_heartbeat_time"] for w in workers if w["name"] == worker and w["last_heartbeat_time"]]
     return max(datetime.fromisoformat(moment) for moment in seen) if seen else None
-
-
-def settle_dead_runs(api_url: str, reason: str) -> int:
-    """End every unfinished run of our work pool, and its subflows, as Crashed; returns how many.
-
-    To be called while no worker and none of its processes live: then nothing can be running, and a
-    run left Running would hold its deployment's only slot until its lease ends.
-    """
-    unfinished = {"state": {"type": {"any_": _UNFINISHED}}}
-    # Asking by the name of a pool that does not exist gives nothing: a first start is no special case.
-    settled = _crash_all(api_url, {"work_pools": {"name": {"any_": [WORK_POOL]}}, "flow_runs": unfinished}, reason)
-    return len(settled) + _settle_children(api_url, settled, reason)
 
 
 def process_tag() -> str:
@@ -96,74 +130,31 @@ def process_tag() -> str:
     return f"{_PROCESS_TAG}:{os.uname().nodename}:{identity.pid}:{identity.start_time}"
 
 
-def settle_dead_processes(api_url: str, reason: str) -> int:
-    """End as Crashed every unfinished run that nobody can be executing any more; returns how many.
-
-    That is a run whose `process_tag` names a process of this machine that is gone: a command that was killed
-    cannot say so itself, and Prefect does not watch it. And a subflow whose parent has ended: a worker that sees
-    its run die reports that run alone. Runs of living processes and of other machines are left alone.
-    """
-    settled = 0
-    # Twice: a subflow of a subflow is an orphan only once its parent is settled.
-    for _ in range(2):
-        unfinished = _unfinished_outside_deployments(api_url)
-        orphans = _with_ended_parent(api_url, unfinished)
-        for run in unfinished:
-            if run["id"] in orphans or any(map(_names_dead_process, run["tags"])):
-                _crash(api_url, run["id"], reason)
-                settled += 1
-    return settled
+def tagged_process(tags: list[str]) -> tuple[str, ProcessIdentity] | None:
+    """(host, process) that a run's `process_tag` names; None when it has none."""
+    for tag in tags:
+        kind, _, rest = tag.partition(":")
+        rest, _, start_time = rest.rpartition(":")
+        host, _, pid = rest.rpartition(":")
+        if kind == _PROCESS_TAG and pid.isdecimal():
+            return host, ProcessIdentity(pid=int(pid), start_time=float(start_time))
+    return None
 
 
-def _unfinished_outside_deployments(api_url: str) -> list[dict[str, Any]]:
-    selection = {"state": {"type": {"any_": _UNFINISHED}}, "deployment_id": {"is_null_": True}}
+def flow_runs(server: Server, *, limit: int | None = None, **selection: Any) -> list[dict[str, Any]]:
+    """Every flow run of a selection as `/flow_runs/filter` takes it, or the first `limit` of them."""
     found: list[dict[str, Any]] = []
-    while runs := post(api_url, "/flow_runs/filter", {"flow_runs": selection, "limit": 100, "offset": len(found)}):
-        found += runs
+    while limit is None or len(found) < limit:
+        size = _PAGE if limit is None else min(_PAGE, limit - len(found))
+        page = server.post("/flow_runs/filter", {**selection, "limit": size, "offset": len(found)})
+        found += page
+        if len(page) < size:
+            break
     return found
 
 
-def _with_ended_parent(api_url: str, runs: list[dict[str, Any]]) -> set[str]:
-    """Ids of the subflow runs whose parent has ended; a subflow names the task that stands for it in its parent."""
-    children = {run["parent_task_run_id"]: run["id"] for run in runs if run["parent_task_run_id"]}
-    if not children:
-        return set()
-    tasks = post(api_url, "/task_runs/filter", {"task_runs": {"id": {"any_": sorted(children)}}})
-    parents = {task["flow_run_id"] for task in tasks}
-    ended = {"id": {"any_": sorted(parents)}, "state": {"type": {"any_": _ENDED}}}
-    gone = {run["id"] for run in post(api_url, "/flow_runs/filter", {"flow_runs": ended})}
-    return {children[task["id"]] for task in tasks if task["flow_run_id"] in gone}
-
-
-def _names_dead_process(tag: str) -> bool:
-    kind, _, rest = tag.partition(":")
-    host, _, process = rest.rpartition(":")[0].rpartition(":")
-    if kind != _PROCESS_TAG or host != os.uname().nodename or not process.isdecimal():
-        return False
-    identity = processes.ProcessIdentity(pid=int(process), start_time=float(rest.rpartition(":")[2]))
-    return not processes.is_alive(identity)
-
-
-def _settle_children(api_url: str, parents: list[str], reason: str) -> int:
-    """A subflow is in no pool and in no deployment, so it is found by its parent."""
-    settled = 0
-    while parents:
-        children = {"state": {"type": {"any_": _UNFINISHED}}, "parent_flow_run_id": {"any_": parents}}
-        parents = _crash_all(api_url, {"flow_runs": children}, reason)
-        settled += len(parents)
-    return settled
-
-
-def _crash_all(api_url: str, selection: dict[str, Any], reason: str) -> list[str]:
-    crashed: list[str] = []
-    while runs := post(api_url, "/flow_runs/filter", {**selection, "limit": 100}):
-        for run in runs:
-            _crash(api_url, run["id"], reason)
-            crashed.append(run["id"])
-    return crashed
-
-
-def _crash(api_url: str, run_id: str, reason: str) -> None:
-    state = {"type": "CRASHED", "name": "Crashed", "message": reason}
-    # force: the rules would let a run with retries left go back to waiting. The slot is freed anyway.
-    post(api_url, f"/flow_runs/{run_id}/set_state", {"state": state, "force": True})
+def end_run(server: Server, run_id: str, state: str, reason: str) -> None:
+    """Set a run to CRASHED or CANCELLED, whatever the rules say; its slot is freed."""
+    # force: the rules would let a run with retries left go back to waiting.
+    told = {"type": state, "name": state.capitalize(), "message": reason}
+    server.post(f"/flow_runs/{run_id}/set_state", {"state": told, "force": True})

@@ -49,6 +49,11 @@ def _start_time(pid: int) -> float:
     return psutil.Process(pid).create_time()
 
 
+def host() -> str:
+    """Name of this machine, as runs and heartbeats are marked with it."""
+    return os.uname().nodename
+
+
 def is_alive(identity: ProcessIdentity | None) -> bool:
     """True while exactly this process runs."""
     return identity is not None and identify(identity.pid) == identity

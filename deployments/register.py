@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from deployments import prefect_api
+from deployments.prefect_api import Server
 from deployments.services import root_folder
 from deployments.stack_state import read_recipe, write_recipe
 from ingot.errors import RecipeError, ServiceError
@@ -115,16 +115,19 @@ def _fill(value: Any, variables: Mapping[str, str]) -> Any:
     return _VARIABLE.sub(lookup, value)
 
 
-def register(deployments: tuple[Deployment, ...], api_url: str) -> tuple[Registered, ...]:
+def register(deployments: tuple[Deployment, ...], server: Server) -> tuple[Registered, ...]:
     """Create or update these deployments; one that is already there in this form is left alone.
 
     So a schedule somebody paused in the control room stays paused until prefect.yaml changes. Raises
     RecipeError for an entrypoint that cannot be imported or parameters its flow does not take.
     """
     from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+    told: dict[Any, Any] = {PREFECT_API_URL: server.url}
+    if server.credential is not None:
+        told[PREFECT_API_AUTH_STRING] = server.credential.pair
+    with temporary_settings(told), get_client(sync_client=True) as client:
         return tuple(_register_one(client, deployment) for deployment in deployments)
 
 
@@ -210,7 +213,7 @@ def next_daily(at: time_of_day, timezone: str, now: datetime) -> datetime:
 
 
 def ensure_scheduled(
-    api_url: str, deployment_id: str, timezone: str, *, at: time_of_day = NIGHTLY, wait_seconds: float = 90.0
+    server: Server, deployment_id: str, timezone: str, *, at: time_of_day = NIGHTLY, wait_seconds: float = 90.0
 ) -> datetime:
     """Wait until a SCHEDULED run of the deployment exists for the next `at` o'clock; returns that moment.
 
@@ -231,7 +234,7 @@ def ensure_scheduled(
         "limit": 1,
     }
     end = time.monotonic() + wait_seconds
-    while not (runs := prefect_api.post(api_url, "/flow_runs/filter", body)):
+    while not (runs := server.post("/flow_runs/filter", body)):
         if time.monotonic() > end:
             raise ServiceError(
                 f"no run is scheduled for {expected.isoformat()} after {wait_seconds:.0f} s; "
@@ -242,7 +245,7 @@ def ensure_scheduled(
 
 
 def register_shipped(
-    settings: Settings, api_url: str, recipe: str | None = None
+    settings: Settings, server: Server, recipe: str | None = None
 ) -> tuple[tuple[Registered, ...], datetime]:
     """Register prefect.yaml and wait for the nightly's next run; returns what is registered and that moment.
 
@@ -250,9 +253,9 @@ def register_shipped(
     """
     if recipe is not None:
         write_recipe(settings, _absolute(recipe))
-    registered = register(read_deployments(schedule_variables(settings, recipe)), api_url)
+    registered = register(read_deployments(schedule_variables(settings, recipe)), server)
     nightly = next(entry for entry in registered if entry.full_name.endswith("/nightly"))
-    return registered, ensure_scheduled(api_url, nightly.id, settings.timezone)
+    return registered, ensure_scheduled(server, nightly.id, settings.timezone)
 
 
 def schedule_variables(settings: Settings, recipe: str | None = None) -> dict[str, str]:

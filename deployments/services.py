@@ -4,26 +4,33 @@ Measured on two cores (first start with both databases made, then later starts):
 9.5 s and 3.5 s, 180 to 210 MB; MLflow server 7 s, 420 MB; worker 4 s, 130 MB (PSS).
 """
 
+import os
 import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployments import ports, prefect_api, processes
+import psutil
+
+from deployments import credentials, mlflow_app, ports, processes
+from deployments.credentials import Credential
 from ingot.airgap import SWITCHES
 from ingot.settings import Settings
 
-PREFECT, MLFLOW, WORKER = "prefect", "mlflow", "worker"
-SERVICES = (PREFECT, MLFLOW, WORKER)
+PREFECT, MLFLOW, SUPERVISOR = "prefect", "mlflow", "supervisor"
+SERVERS = (PREFECT, MLFLOW)
+DATA_POOL, GPU_POOL = "data", "gpu"
 PREFERRED_PORTS = {PREFECT: 4200, MLFLOW: 5000}
+_WORKER_MARK = "PREFECT_WORKER_QUERY_SECONDS"
 _PORT_TAKEN = re.compile(r"already in use", re.IGNORECASE)
 _LINES_AFTER_PORT_TAKEN = 200
 # Prefect may follow the line that matters with a traceback of its shutdown, some 40 lines long.
 _OUR_LOGGERS = "flows,tasks,datasets_pipeline,training,evaluation,ingot,deployments"
 # Signs in the server's log that one of its services died although the API still answers.
 _TROUBLE = re.compile(r"Service .+ (?:exited|failed)|Traceback \(most recent call last\)|\| (?:ERROR|CRITICAL) ")
-_SCAN_BYTES = 1 << 20
+_WORKER_TROUBLE = re.compile(r"\| (?:ERROR|CRITICAL) +\| prefect\.(?:worker|_internal)|Service .+ (?:exited|failed)")
+_SCAN_BYTES = 1 << 20  # of the beginning and of the end
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,36 @@ class Service:
     cwd: Path
     log: Path
     port: int | None
+
+
+def workers(settings: Settings) -> tuple[str, ...]:
+    """Names of the workers of this machine: `data`, `data-2`, ..., `gpu`."""
+    more = (f"{DATA_POOL}-{number}" for number in range(2, settings.data_workers + 1))
+    return (DATA_POOL, *more, GPU_POOL)
+
+
+def all_services(settings: Settings) -> tuple[str, ...]:
+    """Every process of the stack by name, in the order of starting."""
+    return (*SERVERS, *workers(settings), SUPERVISOR)
+
+
+def pool_of(worker: str) -> str:
+    """The work pool a worker takes runs from."""
+    return worker.partition("-")[0]
+
+
+def worker_name(worker: str) -> str:
+    """How the server knows a worker: machines that share a server have a worker of each name."""
+    return f"{worker}@{os.uname().nodename}"
+
+
+def is_worker(process: psutil.Process) -> bool:
+    """Whether a process of a worker's is the worker itself, not a run it started or what that started."""
+    try:
+        environment = process.environ()
+    except psutil.Error:
+        return False
+    return _WORKER_MARK in environment and "PREFECT__FLOW_RUN_ID" not in environment
 
 
 def root_folder() -> Path:
@@ -58,13 +95,20 @@ def log_path(settings: Settings, name: str) -> Path:
     return settings.home / "logs" / f"{name}.log"
 
 
-def client_environment(home: Path, environ: Mapping[str, str], prefect_api_url: str, mlflow_uri: str) -> dict[str, str]:
+def client_environment(
+    home: Path,
+    environ: Mapping[str, str],
+    prefect_api_url: str,
+    mlflow_uri: str,
+    credential: Credential | None,
+) -> dict[str, str]:
     """Variables a process needs to talk to these servers; to be set before it imports Prefect.
 
     `environ` is what it has now: hosts that ask no proxy are added to, not replaced.
     """
     return {
         **SWITCHES,
+        **(credentials.for_clients(credential) if credential else {}),
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_API_URL": prefect_api_url,
         "PREFECT_LOGGING_EXTRA_LOGGERS": _OUR_LOGGERS,
@@ -72,6 +116,8 @@ def client_environment(home: Path, environ: Mapping[str, str], prefect_api_url: 
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_CLI_COLORS": "false",
+        # A server that is started again is back within half a minute; a run waits that long for it.
+        "PREFECT_CLIENT_MAX_RETRIES": "10",
         "MLFLOW_TRACKING_URI": mlflow_uri,
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         # The default, 7 tries with growing pauses, is 4 minutes: a dead server must not stall a run.
@@ -84,15 +130,20 @@ def client_environment(home: Path, environ: Mapping[str, str], prefect_api_url: 
     }
 
 
-def define(name: str, settings: Settings, urls: Mapping[str, str], port: int | None) -> Service:
-    """The service `name`, listening on `port`; the worker needs `urls` of both servers."""
+def define(
+    name: str, settings: Settings, urls: Mapping[str, str], port: int | None, credential: Credential | None
+) -> Service:
+    """The service `name`, listening on `port`; workers and supervisor need `urls` of both servers."""
     home = settings.home
     command: tuple[str, ...]
     if name == PREFECT:
-        assert port is not None
+        assert port is not None and credential is not None
         command = ("-m", "prefect", "server", "start", "--host", ports.LOOPBACK, "--port", str(port))
         own = {
             "PREFECT_HOME": str(home / "prefect"),
+            "PREFECT_SERVER_API_AUTH_STRING": credential.pair,
+            # The server's own services ask its API too.
+            "PREFECT_API_AUTH_STRING": credential.pair,
             # The browser asks this address; without it the UI asks port 4200 whatever the port is.
             "PREFECT_SERVER_UI_API_URL": api_url(port),
             # Leases in memory would leave the slots of a killed server taken for ever.
@@ -103,13 +154,14 @@ def define(name: str, settings: Settings, urls: Mapping[str, str], port: int | N
         }
         folder = home / "prefect"
     elif name == MLFLOW:
-        assert port is not None
+        assert port is not None and credential is not None
         folder = home / "mlflow"
         # The command line keeps a parent process beside the one server (210 MB, 3 s). Starting uvicorn on
         # MLflow's app directly would save both, but through private variables, and without the check of
         # artifact addresses that only this command line switches on.
         command = (
             *("-m", "mlflow", "server", "--host", ports.LOOPBACK, "--port", str(port), "--workers", "1"),
+            *("--app-name", "ingot"),
             *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
             *("--artifacts-destination", str(folder / "artifacts")),
             *("--allowed-hosts", f"{ports.LOOPBACK}:{port},localhost:{port}"),
@@ -117,21 +169,26 @@ def define(name: str, settings: Settings, urls: Mapping[str, str], port: int | N
             *("--x-frame-options", "DENY"),
         )
         own = {
+            mlflow_app.DOOR_VARIABLE: credential.pair,
             # On by default; its API has been a way to run code without a password (CVE-2026-0545).
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+            "PYTHONPATH": _python_path(settings.environ),
         }
     else:
         folder = home / "run"
-        command = ("-m", "prefect", "worker", "start", "--pool", prefect_api.WORK_POOL, "--type", "process")
-        command = (*command, "--name", prefect_api.WORKER, "--install-policy", "never")
         own = {
-            **client_environment(home, settings.environ, urls[PREFECT], urls[MLFLOW]),
+            **client_environment(home, settings.environ, urls[PREFECT], urls[MLFLOW], credential),
             "INGOT_HOME": str(home),
-            # A triggered run starts within two seconds instead of ten.
-            "PREFECT_WORKER_QUERY_SECONDS": "2",
             "PYTHONPATH": _python_path(settings.environ),
         }
+        if name == SUPERVISOR:
+            command = ("-m", "deployments.supervisor")
+        else:
+            command = ("-m", "prefect", "worker", "start", "--pool", pool_of(name), "--type", "process")
+            command = (*command, "--name", worker_name(name), "--install-policy", "never")
+            # A triggered run starts within two seconds instead of ten.
+            own[_WORKER_MARK] = "2"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     environment = {**_inherited(settings.environ), **SWITCHES, **own, "PYTHONUNBUFFERED": "1"}
     return Service(name, (sys.executable, *command), environment, folder, log_path(settings, name), port)
@@ -142,14 +199,22 @@ def lost_its_port(log: Path) -> bool:
     return _PORT_TAKEN.search(processes.tail(log, lines=_LINES_AFTER_PORT_TAKEN)) is not None
 
 
-def find_trouble(log: Path) -> tuple[str, ...]:
-    """Lines of a server's log that say one of its inner services failed; empty when all is well."""
+def find_trouble(name: str, log: Path) -> tuple[str, ...]:
+    """Lines of a service's log that say something in it failed; empty when all is well.
+
+    A worker's log also carries what its runs say: those report their failures themselves.
+    """
+    wanted = _TROUBLE if name in (*SERVERS, SUPERVISOR) else _WORKER_TROUBLE
     try:
         with open(log, "rb") as file:
-            text = file.read(_SCAN_BYTES).decode(errors="replace")
+            text = file.read(_SCAN_BYTES)
+            size = file.seek(0, os.SEEK_END)
+            if size > _SCAN_BYTES:
+                file.seek(max(_SCAN_BYTES, size - _SCAN_BYTES))
+                text += b"\n" + file.read()
     except OSError:
         return ()
-    lines = [line.strip()[:300] for line in text.splitlines() if _TROUBLE.search(line)]
+    lines = [line.strip()[:300] for line in text.decode(errors="replace").splitlines() if wanted.search(line)]
     return tuple(dict.fromkeys(lines))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deployments.processes import ProcessIdentity
-from deployments.services import MLFLOW, PREFECT, SERVICES
+from deployments.services import DATA_POOL, GPU_POOL, MLFLOW, PREFECT, SERVERS, SUPERVISOR
 from ingot.errors import BusyError
 from ingot.settings import Settings
 
@@ -52,8 +52,9 @@ class StackState(BaseModel):
 
     @property
     def running(self) -> bool:
-        """True when all three services are there and healthy."""
-        return {s.name for s in self.services if s.healthy} == set(SERVICES)
+        """True when both servers, a worker and the supervisor are there, and nothing that was started is down."""
+        names = {s.name for s in self.services}
+        return {*SERVERS, DATA_POOL, GPU_POOL, SUPERVISOR} <= names and all(s.healthy for s in self.services)
 
     def service(self, name: str) -> ServiceState:
         """The named service; an empty state when it was never started."""

@@ -57,6 +57,8 @@ class Settings:
     source_roots: tuple[Path, ...] | None
     """Folders that sources may read; None means any."""
     timezone: str
+    data_workers: int
+    """Prefect workers of the data pool that `ingot up` starts here."""
     environ: Mapping[str, str] = field(repr=False)
 
     @property
@@ -89,6 +91,7 @@ class Settings:
             unit_bytes=_integer(values, "INGOT_UNIT_BYTES", 32 << 20, minimum=1),
             source_roots=tuple(Path(p).expanduser().resolve() for p in roots.split(":") if p) if roots else None,
             timezone=values.get("INGOT_TIMEZONE") or "UTC",
+            data_workers=_integer(values, "INGOT_DATA_WORKERS", 1, minimum=1),
             environ=values,
         )
 

@@ -22,19 +22,20 @@ def start_stack(settings: Settings, recipe: str | None = None, *, register_again
 
     A stack that runs has its deployments already: they are registered for a new recipe or when asked.
     """
-    from deployments import local_stack, prefect_api
+    from deployments import local_stack, reconcile
 
     state = local_stack.up(settings)
     os.environ.update(local_stack.environment(state))
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    prefect_api.settle_dead_processes(str(state.prefect_api_url), "the process that ran it was killed")
+    server = local_stack.prefect_server(settings, state)
+    reconcile.reconcile(settings, server)
     from ingot import tracking
 
     tracking.reap_dead_runs(str(state.mlflow_url))
     if recipe is not None or register_again or not state.already_running:
         from deployments import register
 
-        register.register_shipped(settings, str(state.prefect_api_url), recipe)
+        register.register_shipped(settings, server, recipe)
     return state
 
 
@@ -46,6 +47,7 @@ def up(options: Namespace, printer: Printer) -> int:
     state = start_stack(settings, options.recipe)
     printer.line("already running" if state.already_running else f"started in {state.seconds:.0f} s")
     _print_services(state, printer)
+    printer.line("  the pages ask for user and password: `ingot secret`")
     printer.result(state.model_dump(mode="json"))
     return 0
 
@@ -57,6 +59,18 @@ def down(options: Namespace, printer: Printer) -> int:
     stopped = local_stack.down(open_settings())
     printer.line(f"stopped {stopped} processes" if stopped else "nothing was running")
     printer.result({"stopped": stopped})
+    return 0
+
+
+def secret(options: Namespace, printer: Printer) -> int:
+    """`ingot secret`: what the two pages ask for."""
+    from deployments import credentials
+
+    settings = open_settings()
+    found = credentials.read(settings.home)
+    printer.table([["user", found.user], ["password", found.password]])
+    printer.line(f"Prefect's page asks for both in one line: {found.pair}")
+    printer.result({"user": found.user, "password": found.password})
     return 0
 
 

@@ -1,0 +1,174 @@
+"""Bring what Prefect believes back to what is true: dead runs ended, missed runs run once, lost slots freed.
+
+Prefect holds the schedule, never the truth. A process that was killed cannot report its end, and the server
+does not look; we know our processes by heartbeat, tag and environment. Called on every start, before the
+workers, and by the supervisor. Asks the API only, so it costs milliseconds and imports nothing heavy.
+"""
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psutil
+
+from deployments import prefect_api, processes
+from deployments.prefect_api import ENDED, UNFINISHED, Server
+from ingot import heartbeats
+from ingot.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
+"""Set by a worker in the process of a run."""
+_PENDING_SECONDS = 600.0  # a claimed run whose process never came: its worker died between the two
+_MISSED_SECONDS = 60.0
+REASON = "the process that ran it was killed"
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """What had to be put right."""
+
+    ended: tuple[str, ...] = ()
+    """Ids of runs that nobody executed any more."""
+    missed: int = 0
+    """Scheduled runs that were skipped because a later one makes up for them."""
+    slots: int = 0
+    """Concurrency slots that nobody held any more."""
+
+
+def reconcile(settings: Settings, server: Server) -> Reconciled:
+    """Put right what a kill left behind; safe to repeat and beside other machines on the same server."""
+    return Reconciled(
+        ended=tuple(end_dead_runs(settings, server)),
+        missed=skip_missed_runs(server),
+        slots=free_lost_slots(settings, server),
+    )
+
+
+def end_dead_runs(settings: Settings, server: Server) -> list[str]:
+    """End as Crashed (a run being cancelled: as Cancelled) what nobody can be executing; returns the ids.
+
+    Runs of living processes and of other machines are left alone. Subflows end with their parent.
+    """
+    ended: list[str] = []
+    executing = _runs_of_processes(settings)
+    # A subflow of a subflow is an orphan only once its parent is settled: again until nothing is found.
+    while dead := list(_dead_runs(settings, server, executing)):
+        for run in dead:
+            state = "CANCELLED" if run["state_type"] == "CANCELLING" else "CRASHED"
+            prefect_api.end_run(server, run["id"], state, REASON)
+            heartbeats.remove(settings.home, run["id"])
+            ended.append(run["id"])
+    for beat in heartbeats.read_all(settings.home):
+        if not beat.is_alive:
+            heartbeats.remove(settings.home, beat.flow_run_id)
+    if ended:
+        logger.warning("%d runs were ended: %s", len(ended), REASON)
+    return ended
+
+
+def _dead_runs(settings: Settings, server: Server, executing: frozenset[str]) -> Iterable[dict[str, Any]]:
+    selection = {"state": {"type": {"any_": list(UNFINISHED)}}}
+    unfinished = prefect_api.flow_runs(server, flow_runs=selection)
+    orphans = _with_ended_parent(server, unfinished)
+    beats = {beat.flow_run_id: beat for beat in heartbeats.read_all(settings.home)}
+    for run in unfinished:
+        if run["id"] in orphans or _is_dead(run, beats.get(run["id"]), executing):
+            yield run
+
+
+def _is_dead(run: dict[str, Any], beat: heartbeats.Heartbeat | None, executing: frozenset[str]) -> bool:
+    if run["id"] in executing:
+        return False
+    if beat is not None:
+        return not beat.is_alive
+    tagged = prefect_api.tagged_process(run["tags"])
+    if tagged is not None:
+        return tagged[0] == processes.host() and not processes.is_alive(tagged[1])
+    if run["parent_task_run_id"]:
+        return False  # its parent decides
+    host, _, pid = (run["infrastructure_pid"] or "").rpartition(":")
+    if pid:
+        return host == processes.host()  # started here, and no process of this machine executes it
+    since = datetime.fromisoformat(run["state"]["timestamp"])
+    claimed = run["work_pool_name"] and run["state_type"] != "RUNNING"
+    return bool(claimed) and datetime.now(UTC) - since > timedelta(seconds=_PENDING_SECONDS)
+
+
+def _runs_of_processes(settings: Settings) -> frozenset[str]:
+    """Ids of the runs that living processes of this stack execute, as their environment says."""
+    found = set()
+    for process in processes.find_processes(settings.home):
+        try:
+            found.add(process.environ().get(RUN_VARIABLE, ""))
+        except psutil.Error:
+            continue
+    return frozenset(found - {""})
+
+
+def _with_ended_parent(server: Server, runs: list[dict[str, Any]]) -> set[str]:
+    """Ids of the subflow runs whose parent has ended; a subflow names the task that stands for it in its parent."""
+    children = {run["parent_task_run_id"]: run["id"] for run in runs if run["parent_task_run_id"]}
+    if not children:
+        return set()
+    tasks = server.post("/task_runs/filter", {"task_runs": {"id": {"any_": sorted(children)}}})
+    parents = sorted({task["flow_run_id"] for task in tasks})
+    ended = {"id": {"any_": parents}, "state": {"type": {"any_": list(ENDED)}}}
+    gone = {run["id"] for run in prefect_api.flow_runs(server, flow_runs=ended)}
+    return {children[task["id"]] for task in tasks if task["flow_run_id"] in gone}
+
+
+def skip_missed_runs(server: Server, now: datetime | None = None) -> int:
+    """Of the scheduled runs of a deployment whose time went by while nothing ran, keep the last; returns how many go.
+
+    The server writes the next nights down in advance: after three days off there are three late nights, and one
+    of them reads everything that came meanwhile.
+    """
+    before = (now or datetime.now(UTC)) - timedelta(seconds=_MISSED_SECONDS)
+    late = {
+        "state": {"type": {"any_": ["SCHEDULED"]}, "name": {"any_": ["Scheduled", "Late"]}},
+        "expected_start_time": {"before_": before.isoformat()},
+        "deployment_id": {"is_null_": False},
+    }
+    by_deployment = defaultdict(list)
+    for run in prefect_api.flow_runs(server, flow_runs=late):
+        if run["auto_scheduled"]:
+            by_deployment[run["deployment_id"]].append(run)
+    skipped = 0
+    for runs in by_deployment.values():
+        *earlier, last = sorted(runs, key=lambda run: str(run["expected_start_time"]))
+        for run in earlier:
+            reason = f"missed; the run of {last['expected_start_time'][:16]} UTC reads what it would have read"
+            prefect_api.end_run(server, run["id"], "CANCELLED", reason)
+            skipped += 1
+    return skipped
+
+
+def free_lost_slots(settings: Settings, server: Server) -> int:
+    """Give back the slots whose run has ended or is unknown; returns how many.
+
+    The leases of our own server lie as files in its folder, each with its holder. The server itself gives them
+    back when they expire, five minutes after the kill.
+    """
+    holders: dict[str, str] = {}
+    for path in (settings.home / "prefect" / "concurrency_leases").glob("*-*.json"):
+        try:
+            lease = json.loads(path.read_bytes())
+            holder = lease["metadata"]["holder"]
+            if holder["type"] == "flow_run":
+                holders[str(lease["id"])] = str(holder["id"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # being written, or of a kind we did not ask for
+    if not holders:
+        return 0
+    wanted = {"id": {"any_": sorted(set(holders.values()))}, "state": {"type": {"not_any_": list(ENDED)}}}
+    living = {run["id"] for run in prefect_api.flow_runs(server, flow_runs=wanted)}
+    lost = [lease for lease, run in holders.items() if run not in living]
+    for lease in lost:
+        server.post("/v2/concurrency_limits/decrement-with-lease", {"lease_id": lease})
+    return len(lost)
