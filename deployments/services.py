@@ -30,6 +30,8 @@ _OUR_LOGGERS = "flows,tasks,datasets_pipeline,training,evaluation,ingot,deployme
 # Signs in the server's log that one of its services died although the API still answers.
 _TROUBLE = re.compile(r"Service .+ (?:exited|failed)|Traceback \(most recent call last\)|\| (?:ERROR|CRITICAL) ")
 _WORKER_TROUBLE = re.compile(r"\| (?:ERROR|CRITICAL) +\| prefect\.(?:worker|_internal)|Service .+ (?:exited|failed)")
+_RECORD_START = re.compile(r"(?m)^(?=\d\d:\d\d:\d\d\.\d+ \||\d{4}[-/]\d\d[-/]\d\d |INFO: |WARNING: |ERROR: )")
+_LOCKED = "database is locked"
 _SCAN_BYTES = 1 << 20  # of the beginning and of the end
 
 
@@ -214,8 +216,12 @@ def find_trouble(name: str, log: Path) -> tuple[str, ...]:
                 text += b"\n" + file.read()
     except OSError:
         return ()
-    lines = [line.strip()[:300] for line in text.decode(errors="replace").splitlines() if wanted.search(line)]
-    return tuple(dict.fromkeys(lines))
+    found = []
+    for record in _RECORD_START.split(text.decode(errors="replace")):
+        # SQLite refuses two writers at once; whoever was refused tries again, and the log tells both.
+        if _LOCKED not in record:
+            found += [line.strip()[:300] for line in record.splitlines() if wanted.search(line)]
+    return tuple(dict.fromkeys(found))
 
 
 def _inherited(environ: Mapping[str, str]) -> dict[str, str]:

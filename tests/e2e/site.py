@@ -11,12 +11,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from deployments import local_stack, prefect_api
+from deployments import local_stack
+from deployments.prefect_api import Server
 from deployments.stack_state import StackState
 from ingot import ledger, manifest, store_identity, tracking
 from ingot.manifest import Manifest
 from ingot.settings import Settings
 from ingot.storage import Store
+from tests import door
 from tests.e2e.documents import Handbook
 
 SALT = "beef" * 8
@@ -91,6 +93,7 @@ class Site:
     def prepare(self) -> None:
         """A store with a known salt, so that two sites hold out the same documents."""
         self.home.mkdir(parents=True, exist_ok=True)
+        door.prepare(self.home)
         store_identity.initialise(self.store, salt=SALT)
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
@@ -125,11 +128,9 @@ class Site:
     # -- what the servers show ------------------------------------------------------------------
 
     @property
-    def api(self) -> str:
-        """Address of Prefect's API."""
-        url = self.stack.prefect_api_url
-        assert url is not None, "the stack is down"
-        return url
+    def server(self) -> Server:
+        """Prefect's API."""
+        return local_stack.prefect_server(self.settings)
 
     @property
     def mlflow_uri(self) -> str:
@@ -141,6 +142,7 @@ class Site:
     @property
     def mlflow(self) -> Any:
         """A client of the site's MLflow."""
+        door.open_for_this_process()
         return tracking.connect(self.mlflow_uri)
 
     def mlflow_runs(self, experiment: str) -> list[Any]:
@@ -155,11 +157,11 @@ class Site:
 
     def prefect(self, path: str, **body: Any) -> Any:
         """One question to Prefect's API."""
-        return prefect_api.post(self.api, path, body)
+        return self.server.post(path, body)
 
     def flow_run(self, run_id: str) -> dict[str, Any]:
         """A flow run as the server knows it."""
-        run: dict[str, Any] = json.loads(prefect_api.get(f"{self.api}/flow_runs/{run_id}"))
+        run: dict[str, Any] = self.server.get(f"/flow_runs/{run_id}")
         return run
 
     def newest_flow_run(self, flow: str) -> dict[str, Any]:
@@ -189,8 +191,7 @@ class Site:
 
     def deployment(self, full_name: str) -> dict[str, Any]:
         """A deployment by `<flow>/<deployment>`."""
-        address = f"{self.api}/deployments/name/{full_name.replace(' ', '%20')}"
-        found: dict[str, Any] = json.loads(prefect_api.get(address))
+        found: dict[str, Any] = self.server.get(f"/deployments/name/{full_name.replace(' ', '%20')}")
         return found
 
     def trigger(self, full_name: str, **variables: str) -> str:

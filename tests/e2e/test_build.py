@@ -10,6 +10,7 @@ import pytest
 
 from deployments import local_stack, prefect_api
 from ingot import manifest, model_versions
+from tests import door
 from tests.e2e.site import Done, Site
 
 pytestmark = pytest.mark.stack
@@ -190,4 +191,5 @@ def test_no_flow_run_is_left_unfinished(site: Site, second_build: Done) -> None:
 
 def read_artifact(site: Site, run: Any, name: str) -> str:
     """A file of a run, from the address the browser uses."""
-    return prefect_api.get(f"{site.mlflow_uri}/get-artifact?run_uuid={run.info.run_id}&path={name}").decode()
+    address = f"{site.mlflow_uri}/get-artifact?run_uuid={run.info.run_id}&path={name}"
+    return prefect_api.get(address, credential=door.CREDENTIAL).decode()

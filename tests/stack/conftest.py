@@ -8,7 +8,9 @@ import pytest
 
 from deployments import local_stack
 from deployments.local_stack import StackState
+from deployments.prefect_api import Server
 from ingot.settings import Settings
+from tests import door
 
 
 def make_settings(home: Path) -> Settings:
@@ -19,7 +21,10 @@ def make_settings(home: Path) -> Settings:
 
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return make_settings(tmp_path_factory.mktemp("stack") / "home")
+    found = make_settings(tmp_path_factory.mktemp("stack") / "home")
+    door.prepare(found.home)
+    door.open_for_this_process()
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +41,12 @@ def first_start(settings: Settings) -> Iterator[StackState]:
 def stack(first_start: StackState, settings: Settings) -> StackState:
     """The stack, started again if an earlier test killed part of it or took it down."""
     return local_stack.up(settings)
+
+
+@pytest.fixture
+def server(stack: StackState, settings: Settings) -> Server:
+    """The stack's Prefect API."""
+    return local_stack.prefect_server(settings, stack)
 
 
 @pytest.fixture

@@ -1,0 +1,25 @@
+"""One known secret for every stack that tests start, so that the test's own process is let in too."""
+
+import os
+from base64 import b64encode
+from pathlib import Path
+
+from deployments import credentials
+
+PASSWORD = "a-secret-of-the-tests-3f9c1d77"
+"""Also a canary: nothing but the secret's file may hold it."""
+CREDENTIAL = credentials.Credential(credentials.USER, PASSWORD)
+HEADERS = {"Authorization": "Basic " + b64encode(CREDENTIAL.pair.encode()).decode()}
+
+
+def prepare(home: Path) -> None:
+    """Give a home folder the tests' secret before its first start."""
+    path = credentials.path_of(home)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.write_text(PASSWORD + "\n")
+    path.chmod(0o600)
+
+
+def open_for_this_process() -> None:
+    """Let MLflow's client in this process in."""
+    os.environ.update(credentials.for_clients(CREDENTIAL))
