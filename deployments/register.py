@@ -69,6 +69,8 @@ class Deployment(_Part):
     work_pool: WorkPool
     pull: list[Any] = []
     tags: tuple[str, ...] = ()
+    job_variables: dict[str, Any] = {}
+    """What its runs get besides the worker's own, e.g. `{"env": {...}}`."""
 
 
 class Registered(_Part):
@@ -191,6 +193,7 @@ def _register_one(client: Any, deployment: Deployment) -> Registered:
         # An absent list would make the worker change into the folder of whoever registered.
         pull_steps=deployment.pull,
         tags=list(deployment.tags),
+        job_variables=deployment.job_variables,
     )
     return Registered(id=str(created), full_name=full_name, changed=True)
 
@@ -255,7 +258,55 @@ def register_shipped(
         write_recipe(settings, _absolute(recipe))
     registered = register(read_deployments(schedule_variables(settings, recipe)), server)
     nightly = next(entry for entry in registered if entry.full_name.endswith("/nightly"))
+    register_schedules(settings, server)
     return registered, ensure_scheduled(server, nightly.id, settings.timezone)
+
+
+def register_schedules(settings: Settings, server: Server) -> dict[str, datetime]:
+    """Register every schedule that `ingot schedule` wrote; returns each corpus's next run."""
+    from deployments import schedules
+
+    known = [schedules.deployment_of(path, entry) for path, entry in schedules.known_schedules(settings)]
+    registered = register(tuple(known), server) if known else ()
+    return {
+        deployment.name: next_scheduled(server, entry.id)
+        for deployment, entry in zip(known, registered, strict=True)
+    }
+
+
+def next_scheduled(server: Server, deployment_id: str, *, wait_seconds: float = 90.0) -> datetime:
+    """The next scheduled run of a deployment, once the server has written it down; ServiceError if it does not."""
+    body = {
+        "flow_runs": {
+            "deployment_id": {"any_": [deployment_id]},
+            "state": {"type": {"any_": ["SCHEDULED"]}},
+            "expected_start_time": {"after_": datetime.now(UTC).isoformat()},
+        },
+        "sort": "EXPECTED_START_TIME_ASC",
+        "limit": 1,
+    }
+    end = time.monotonic() + wait_seconds
+    while not (runs := server.post("/flow_runs/filter", body)):
+        if time.monotonic() > end:
+            raise ServiceError(
+                f"no run is scheduled after {wait_seconds:.0f} s; see in the control room whether the schedule is "
+                "paused, and look at logs/prefect.log"
+            )
+        time.sleep(0.5)
+    return datetime.fromisoformat(runs[0]["expected_start_time"])
+
+
+def check_cron(cron: str, timezone: str) -> None:
+    """Refuse a cron line or a time zone that Prefect would not take; RecipeError with which and an example."""
+    from prefect.client.schemas.schedules import CronSchedule
+
+    try:
+        CronSchedule(cron=cron)
+    except ValidationError as error:
+        raise RecipeError(
+            f"cron {cron!r} is not one ({error.errors()[0]['msg']}); minute hour day month weekday, e.g. '0 2 * * *'"
+        ) from error
+    next_daily(NIGHTLY, timezone, datetime.now(UTC))
 
 
 def schedule_variables(settings: Settings, recipe: str | None = None) -> dict[str, str]:

@@ -122,7 +122,7 @@ def read_ports(settings: Settings) -> dict[str, int]:
 
 def write_ports(settings: Settings, values: dict[str, int]) -> None:
     """Remember the ports, so that bookmarks keep working."""
-    _write_private(_ports_path(settings), _Ports(ports=values).model_dump_json())
+    write_private(_ports_path(settings), _Ports(ports=values).model_dump_json())
 
 
 class _Recipe(BaseModel):
@@ -143,7 +143,7 @@ def read_recipe(settings: Settings) -> str | None:
 
 def write_recipe(settings: Settings, recipe: str) -> None:
     """Remember the recipe, so that a restart registers the same nightly."""
-    _write_private(_recipe_path(settings), _Recipe(recipe=recipe).model_dump_json())
+    write_private(_recipe_path(settings), _Recipe(recipe=recipe).model_dump_json())
 
 
 def read_state(settings: Settings) -> StackState | None:
@@ -156,10 +156,11 @@ def read_state(settings: Settings) -> StackState | None:
 
 def write_state(settings: Settings, state: StackState) -> None:
     """Record the state, whole or not at all."""
-    _write_private(state_path(settings), state.model_dump_json(indent=1))
+    write_private(state_path(settings), state.model_dump_json(indent=1))
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
+    """Write a small file of its owner's alone, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = path.with_name(path.name + ".part")
     with open(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:

@@ -4,6 +4,8 @@ import os
 import shutil
 import sys
 from argparse import Namespace
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from ingot import airgap, manifest
@@ -86,10 +88,40 @@ def status(options: Namespace, printer: Printer) -> int:
         _print_services(state, printer)
     store = open_store(settings)
     versions = _newest_versions(store)
-    printer.heading("Newest corpus versions")
-    printer.table([[v["corpus"], v["documents"], v["time"]] for v in versions] or [["none yet", "", ""]])
-    printer.result({**state.model_dump(mode="json"), "corpora": versions})
+    printer.heading("Last good version of each corpus")
+    rows = [[v["corpus"], v["documents"], v["time"], _age(v["age_seconds"])] for v in versions]
+    printer.table(rows or [["none yet", "", "", ""]], ["corpus", "documents", "published", "age"])
+    told = _told_by_prefect(settings, state, printer) if state.prefect_api_url else {}
+    printer.result({**state.model_dump(mode="json"), "corpora": versions, **told})
     return 0
+
+
+def _told_by_prefect(settings: Settings, state: Any, printer: Printer) -> dict[str, Any]:
+    """Next runs and waiting runs, printed and as JSON; a server that does not answer is said, not raised."""
+    from deployments import local_stack, overview
+
+    try:
+        server = local_stack.prefect_server(settings, state)
+        coming, stuck = overview.next_runs(server), overview.waiting(settings, server)
+    except IngotError as error:
+        printer.line(f"Prefect does not say what is next: {error}")
+        return {}
+    now = datetime.now(UTC)
+    printer.heading("Next runs")
+    rows = [[run.deployment, f"{run.time.astimezone():%Y-%m-%d %H:%M %Z}", _age((run.time - now).total_seconds())]
+            for run in coming]  # fmt: skip
+    printer.table(rows or [["none", "", ""]], ["deployment", "at", "in"])
+    if stuck:
+        printer.heading("Waiting")
+        printer.table(
+            [[item.id[:8], item.run, item.deployment, _age((now - item.since).total_seconds()), item.why]
+             for item in stuck],
+            ["run", "name", "deployment", "for", "why"],
+        )  # fmt: skip
+    return {
+        "next": [{"deployment": run.deployment, "time": run.time.isoformat()} for run in coming],
+        "waiting": [{**asdict(item), "since": item.since.isoformat()} for item in stuck],
+    }
 
 
 def _newest_versions(store: Store) -> list[dict[str, Any]]:
@@ -97,14 +129,27 @@ def _newest_versions(store: Store) -> list[dict[str, Any]]:
     for corpus in manifest.corpora(store):
         number = manifest.versions_of(store, corpus)[-1]
         found = manifest.read(store, corpus, number)
+        time = str(found.provenance.get("time", ""))
+        age = (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds() if time else None
         versions.append(
             {
                 "corpus": f"{corpus}@{number}",
                 "documents": found.identity.accounting["kept"],
-                "time": found.provenance.get("time", ""),
+                "time": time,
+                "age_seconds": round(age) if age is not None else None,
             }
         )
     return versions
+
+
+def _age(seconds: float | None) -> str:
+    """A span of time as people say it."""
+    if seconds is None:
+        return "-"
+    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} seconds"
 
 
 def _print_services(state: Any, printer: Printer) -> None:
