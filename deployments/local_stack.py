@@ -50,7 +50,9 @@ def status(settings: Settings) -> StackState:
     recorded = read_state(settings)
     if recorded is None:
         return StackState(home=str(settings.home))
-    current = tuple(s.model_copy(update={"healthy": _is_healthy(s)}) for s in recorded.services)
+    order = {name: place for place, name in enumerate(services.all_services(settings))}
+    found = sorted(recorded.services, key=lambda s: order.get(s.name, len(order)))
+    current = tuple(s.model_copy(update={"healthy": _is_healthy(s)}) for s in found)
     return recorded.model_copy(update={"services": current, "troubles": _troubles(settings, current)})
 
 

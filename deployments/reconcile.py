@@ -17,7 +17,9 @@ import psutil
 
 from deployments import prefect_api, processes
 from deployments.prefect_api import ENDED, UNFINISHED, Server
+from deployments.services import DATA_POOL, GPU_POOL
 from ingot import heartbeats
+from ingot.errors import IngotError
 from ingot.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -77,12 +79,13 @@ def _dead_runs(settings: Settings, server: Server, executing: frozenset[str]) ->
     unfinished = prefect_api.flow_runs(server, flow_runs=selection)
     orphans = _with_ended_parent(server, unfinished)
     beats = {beat.flow_run_id: beat for beat in heartbeats.read_all(settings.home)}
+    alone = not any(run["work_pool_name"] for run in unfinished) or _is_only_machine(server)
     for run in unfinished:
-        if run["id"] in orphans or _is_dead(run, beats.get(run["id"]), executing):
+        if run["id"] in orphans or _is_dead(run, beats.get(run["id"]), executing, alone):
             yield run
 
 
-def _is_dead(run: dict[str, Any], beat: heartbeats.Heartbeat | None, executing: frozenset[str]) -> bool:
+def _is_dead(run: dict[str, Any], beat: heartbeats.Heartbeat | None, executing: frozenset[str], alone: bool) -> bool:
     if run["id"] in executing:
         return False
     if beat is not None:
@@ -92,12 +95,28 @@ def _is_dead(run: dict[str, Any], beat: heartbeats.Heartbeat | None, executing: 
         return tagged[0] == processes.host() and not processes.is_alive(tagged[1])
     if run["parent_task_run_id"]:
         return False  # its parent decides
-    host, _, pid = (run["infrastructure_pid"] or "").rpartition(":")
-    if pid:
-        return host == processes.host()  # started here, and no process of this machine executes it
+    if not run["work_pool_name"] or not alone:
+        return False  # another machine's worker may have it, and its supervisor looks after it
+    if run["infrastructure_pid"]:
+        return True  # it was started, and no process of this machine executes it
     since = datetime.fromisoformat(run["state"]["timestamp"])
-    claimed = run["work_pool_name"] and run["state_type"] != "RUNNING"
-    return bool(claimed) and datetime.now(UTC) - since > timedelta(seconds=_PENDING_SECONDS)
+    return datetime.now(UTC) - since > timedelta(seconds=_PENDING_SECONDS)
+
+
+def _is_only_machine(server: Server) -> bool:
+    """Whether every worker that was heard of lately is one of this machine."""
+    lately = datetime.now(UTC) - timedelta(seconds=heartbeats.DEAD_AFTER_SECONDS)
+    for pool in (DATA_POOL, GPU_POOL):
+        try:
+            workers = server.post(f"/work_pools/{pool}/workers/filter", {})
+        except IngotError:
+            continue  # no such pool yet
+        for worker in workers:
+            heard = worker["last_heartbeat_time"]
+            strange = worker["name"].rpartition("@")[2] != processes.host()
+            if strange and heard and datetime.fromisoformat(heard) > lately:
+                return False
+    return True
 
 
 def _runs_of_processes(settings: Settings) -> frozenset[str]:

@@ -27,7 +27,7 @@ PASS_SECONDS = 30.0
 _MANY_DEATHS = 5
 _IN_SECONDS = 600.0
 _PAUSE_SECONDS = 300.0
-_REAP = "from ingot import tracking; import os; print(tracking.reap_dead_runs(os.environ['MLFLOW_TRACKING_URI']))"
+_REAP = "from ingot import tracking; import os; tracking.reap_dead_runs(os.environ['MLFLOW_TRACKING_URI'])"
 
 Chore = Callable[[Settings, Server], object]
 
