@@ -118,7 +118,8 @@ def test_imports_go_down_only_and_data_and_training_do_not_know_each_other() -> 
 @pytest.mark.parametrize(
     ("libraries", "allowed"),
     [
-        ({"mlflow"}, ("ingot/track",)),
+        # The second runs inside MLflow's own server: the door before it.
+        ({"mlflow"}, ("ingot/track", "deployments/mlflow_app.py")),
         ({"dask", "distributed"}, ("datasets_pipeline/parallel.py",)),
         ({"prefect"}, ("flows/", "tasks/", "deployments/", "interface/")),
     ],
