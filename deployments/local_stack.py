@@ -37,7 +37,7 @@ from deployments.stack_state import (
 from ingot.errors import ServiceError
 from ingot.settings import Settings
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 """Longest wait for health; a first start takes about 15 s on two idle cores, more on busy ones."""
 _TRIES_FOR_A_PORT = 4
 _FLOW_GRACE_SECONDS = 20.0  # time for a training stage to write its checkpoint

@@ -118,8 +118,8 @@ def client_environment(
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_CLI_COLORS": "false",
-        # A server that is started again is back within half a minute; a run waits that long for it.
-        "PREFECT_CLIENT_MAX_RETRIES": "10",
+        # Pauses of 2, 4, ... 64 s: a server that was killed is back within a minute, and the run goes on.
+        "PREFECT_CLIENT_MAX_RETRIES": "6",
         "MLFLOW_TRACKING_URI": mlflow_uri,
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         # The default, 7 tries with growing pauses, is 4 minutes: a dead server must not stall a run.
