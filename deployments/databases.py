@@ -15,6 +15,7 @@ from ingot.errors import IngotError, RecipeError, ServiceError
 from ingot.settings import Settings
 
 PREFECT, MLFLOW = "prefect", "mlflow"
+SERVERS = (PREFECT, MLFLOW)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WEAK_SSL = ("disable", "allow", "prefer")
 _OLDEST = 140_000
@@ -123,13 +124,6 @@ def check(settings: Settings, server: str) -> str:
         raise RecipeError(f"both servers are given {database}; make one database for each, their tables would clash")
     version = _ask(settings, server, database)
     return f"{database} answers, version {version // 10_000}"
-
-
-def check_all(settings: Settings) -> None:
-    """Refuse to start on a database that cannot work, before minutes are spent waiting for a server."""
-    for server in (PREFECT, MLFLOW):
-        if not settings.environ.get(f"INGOT_{server.upper()}_URI"):
-            check(settings, server)
 
 
 def connect(settings: Settings, database: PostgresDatabase) -> Any:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from deployments import credentials, ports, prefect_api, processes, reconcile, services
+from deployments import credentials, databases, ports, prefect_api, processes, reconcile, services
 from deployments.credentials import Credential
 from deployments.prefect_api import Server
 from deployments.processes import ProcessIdentity
@@ -209,6 +209,7 @@ class _Start:
             if not _is_healthy(self.states[name]):
                 raise ServiceError(f"{name} at {outside} does not answer; check INGOT_{name.upper()}_URI")
             return
+        databases.check(self.settings, name)
         remembered = read_ports(self.settings)
         avoid = {*self.taken[name], *(s.port for s in self.states.values() if s.port)}
         wanted = [remembered.get(name, 0), services.PREFERRED_PORTS[name]]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from deployments import credentials, mlflow_app, ports, processes
+from deployments import credentials, databases, mlflow_app, ports, processes
 from deployments.credentials import Credential
 from ingot.airgap import SWITCHES
 from ingot.settings import Settings
@@ -153,6 +153,7 @@ def define(
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": _origins(port),
             "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P30D",
             "PREFECT_CLI_COLORS": "false",
+            **databases.prefect_environment(settings),
         }
         folder = home / "prefect"
     elif name == MLFLOW:
@@ -164,7 +165,6 @@ def define(
         command = (
             *("-m", "mlflow", "server", "--host", ports.LOOPBACK, "--port", str(port), "--workers", "1"),
             *("--app-name", "ingot"),
-            *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
             *("--artifacts-destination", str(folder / "artifacts")),
             *("--allowed-hosts", f"{ports.LOOPBACK}:{port},localhost:{port}"),
             *("--cors-allowed-origins", _origins(port)),
@@ -176,6 +176,7 @@ def define(
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
             "PYTHONPATH": _python_path(settings.environ),
+            **databases.mlflow_environment(settings),
         }
     else:
         folder = home / "run"

@@ -176,6 +176,7 @@ def doctor(options: Namespace, printer: Printer) -> int:
     """`ingot doctor`: what works here and what does not, each with a remedy; exit code 75 if something fails."""
     settings = open_settings()
     checks = [_python(), _disk(settings), _memory(), _store(settings), _switches(), _stack(settings)]
+    checks += [*_databases(settings), _notify(settings)]
     for name, ok, text in checks:
         printer.line(f"  {'ok  ' if ok else 'FAIL'}  {name}: {text}")
     printer.result({"checks": [{"name": name, "ok": ok, "text": text} for name, ok, text in checks]})
@@ -252,3 +253,16 @@ def _stack(settings: Settings) -> _Check:
         return "stack", False, f"{state.troubles[0]}; see the logs below {settings.home / 'logs'}"
     down = [s.name for s in state.services if not s.healthy]
     return "stack", not down, "running" if not down else f"{', '.join(down)} down; `ingot up` starts what is missing"
+
+
+def _databases(settings: Settings) -> list[_Check]:
+    from deployments import databases
+
+    own = [name for name in databases.SERVERS if not settings.environ.get(f"INGOT_{name.upper()}_URI")]
+    return [(f"{name} database", *databases.trouble(settings, name)) for name in own]
+
+
+def _notify(settings: Settings) -> _Check:
+    from deployments import notify
+
+    return "notify", *notify.trouble(settings)

@@ -1,5 +1,6 @@
 """PostgreSQL by settings alone: what the servers are given, and what is refused before they start."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from deployments import databases
 from ingot.errors import RecipeError, ServiceError
 from ingot.settings import Settings
+from interface.cli import main
 
 PREFECT_URL = "postgresql://ingot@db.example:5433/prefect"
 
@@ -73,6 +75,21 @@ def test_one_database_for_both_servers_is_refused(home: Path) -> None:
 def test_a_server_that_does_not_answer_is_told_with_its_place(home: Path) -> None:
     given = settings(home, INGOT_PREFECT_DATABASE="postgresql://ingot@127.0.0.1:1/prefect")
     with pytest.raises(ServiceError, match=r"ingot@127\.0\.0\.1:1/prefect does not answer; start PostgreSQL there"):
-        databases.check_all(given)
+        databases.check(given, "prefect")
     assert databases.trouble(given, "prefect")[0] is False
     assert databases.trouble(given, "mlflow") == (True, databases.check(given, "mlflow"))
+
+
+def test_doctor_says_which_database_each_server_uses_and_where_news_go(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("INGOT_MLFLOW_DATABASE", "postgresql://ingot@127.0.0.1:1/mlflow")
+    monkeypatch.setenv("INGOT_NOTIFY", "https://chat.example/hook/a-secret-path")
+    assert main(["doctor", "--json"]) == 75
+    printed = capsys.readouterr().out
+    found = {check["name"]: check for check in json.loads(printed)["checks"]}
+    assert found["prefect database"]["text"].startswith(f"SQLite {home}/prefect/prefect.db")
+    assert found["prefect database"]["ok"] and not found["mlflow database"]["ok"]
+    assert "127.0.0.1:1/mlflow does not answer" in found["mlflow database"]["text"]
+    assert found["notify"] == {"name": "notify", "ok": True, "text": "news go to chat.example"}
+    assert "a-secret-path" not in printed
