@@ -1,7 +1,10 @@
 """The data card of a corpus version: counts, drop reasons and a waterfall. Numbers and ids, never text."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from ingot import markdown
+from ingot.ledger import Entry
 from ingot.manifest import Manifest
 from ingot.pictures import html_page, number, table_html, waterfall_svg
 from ingot.refs import CorpusRef
@@ -108,3 +111,60 @@ def card_markdown(manifest: Manifest, corpus: CorpusRef) -> str:
 
 def _cell(value: str) -> str:
     return value.replace("|", "\\|").replace("\n", " ")
+
+
+def description(
+    manifest: Manifest, corpus: CorpusRef, published: Entry | None, models: Sequence[tuple[str, str]]
+) -> str:
+    """The card as the description of MLflow's page of a registered corpus version.
+
+    published is its ledger record, None while a crash keeps it waiting; models are (name, address) of the
+    versions that were trained on it.
+    """
+
+    def write(rows: int) -> list[str]:
+        identity = manifest.identity
+        lines = [
+            f"**{corpus.name}**: {corpus.num_documents:,} documents kept, {corpus.num_heldout:,} held out, "
+            f"{identity.accounting['dropped']:,} dropped; {corpus.num_bytes:,} bytes of training text.",
+            "",
+            "**What happened to the documents**",
+            *markdown.table(["step", "documents", "share"], _steps(waterfall_rows(manifest), 4 * rows)),
+            "",
+            "**Models trained on it**",
+            "",
+        ]
+        lines += [f"- [{name}]({address})" for name, address in models[-rows:]] or ["None yet."]
+        for key, title in _GROUPS:
+            ordered = sorted(identity.statistics[key].items(), key=lambda item: (-item[1]["kept_bytes"], item[0]))
+            cells = [[name, row["documents"], row["kept"], row["kept_bytes"]] for name, row in ordered[:rows]]
+            lines += ["", f"**{title}s**"]
+            lines += markdown.table([title.lower(), "documents", "kept", "kept bytes"], cells)
+            if len(ordered) > rows:
+                lines += ["", f"and {len(ordered) - rows} more"]
+        record = f"record {published.sequence}, `{published.sha256}`" if published else "not written yet"
+        digests = [["identity", corpus.identity_digest], ["content", corpus.content_digest],
+                   ["root", corpus.root_digest], ["snapshot", identity.snapshot_digest]]  # fmt: skip
+        lines += ["", "**Digests**", *markdown.table(["of", "SHA-256"], [[a, markdown.Code(b)] for a, b in digests])]
+        lines += ["", f"Ledger: {record}"]
+        return [
+            *lines,
+            "",
+            f"Runs that used it: `ingot runs --corpus {corpus.name}`, or search an experiment's runs for "
+            f"`dataset.digest = '{corpus.root_digest[:32]}'`.",
+        ]
+
+    return markdown.fitting(write, "the manifest in the store has all of it.")
+
+
+def _steps(rows: list[dict[str, Any]], most: int) -> list[list[object]]:
+    """Waterfall rows for a table; when there are too many, the smallest reasons become one row that adds them up."""
+    steps: list[list[object]] = [[row["step"], row["documents"], row["share"]] for row in rows]
+    first, reasons, last = rows[0], rows[1:-2], steps[-2:]
+    if len(reasons) <= most:
+        return steps
+    largest = sorted(reasons, key=lambda row: -row["documents"])[:most]
+    shown: list[list[object]] = [[row["step"], row["documents"], row["share"]] for row in reasons if row in largest]
+    rest = sum(row["documents"] for row in reasons) - sum(row["documents"] for row in largest)
+    more = f"{len(reasons) - len(largest)} more reasons"
+    return [steps[0], *shown, [more, rest, f"{rest / max(1, first['documents']):.1%}"], *last]

@@ -246,7 +246,7 @@ def trace_model(store: Store, query: str) -> dict[str, Any]:
     return {
         "model": model.name,
         "version": model.version,
-        "aliases": _aliases(store, model.name, model.version, entries),
+        "aliases": model_versions.aliases_of(store, model, entries),
         "checkpoint": model.checkpoint_key,
         "checkpoint_digest": model.evidence["checkpoint"],
         "run": model.details.get("run"),
@@ -279,15 +279,6 @@ def trace_model(store: Store, query: str) -> dict[str, Any]:
             for e in subject_entries
         ],  # fmt: skip
     }
-
-
-def _aliases(store: Store, name: str, version: int, entries: list[ledger.Entry]) -> list[str]:
-    aliases = []
-    if model_versions.versions_of(store, name, entries)[-1].version == version:
-        aliases.append("candidate")
-    if model_versions.champion_version(entries, name) == version:
-        aliases.append("champion")
-    return aliases
 
 
 def _short(details: dict[str, Any]) -> dict[str, Any]:

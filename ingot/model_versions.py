@@ -117,6 +117,13 @@ def champion_version(entries: Sequence[Entry], name: str) -> int | None:
     return int(moves[-1].details["version"]) if moves else None
 
 
+def aliases_of(store: Store, version: ModelVersion, entries: Sequence[Entry]) -> list[str]:
+    """The aliases that point to a version."""
+    newest = versions_of(store, version.name, entries)[-1].version
+    pointing = zip(ALIASES, (newest, champion_version(entries, version.name)), strict=True)
+    return [alias for alias, number in pointing if number == version.version]
+
+
 def resolve(store: Store, query: str) -> ModelVersion:
     """`mini` (newest), `mini@champion`, `mini@candidate` or `mini/3`; NotFoundError with what there is."""
     entries = ledger.read(store)

@@ -64,7 +64,7 @@ class RunRecord(_Record):
 
 
 class VersionRecord(_Record):
-    """A model version with our number."""
+    """A version in MLflow's registry with our number: of a model, or of a corpus."""
 
     name: str
     version: int = Field(ge=1)
@@ -74,6 +74,11 @@ class VersionRecord(_Record):
     run_key: str | None = None
     tags: Mapping[str, str] = {}
     aliases: tuple[str, ...] = ()
+    kind: Literal["model", "corpus"] = "model"
+    description: str = Field(default="", max_length=5000)
+    """Markdown; MLflow's column holds 5,000 characters."""
+    about: str = ""
+    """Of all versions of this name."""
 
 
 class Point(NamedTuple):

@@ -1,10 +1,11 @@
-"""Model versions and aliases in MLflow's registry, under our own numbers.
+"""Versions and aliases in MLflow's registry, of models and of corpora, under our own numbers.
 
 The ledger decides which version is the champion; the alias follows it. Every function raises
 ServiceError when MLflow does not answer: the caller has already written the ledger, and
 `ingot rebuild` repairs the view.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from ingot.errors import NotFoundError
@@ -12,17 +13,18 @@ from ingot.tracking import RUN_TAG, ask, find_run
 from ingot.tracking_records import VersionRecord
 
 VERSION_TAG = "ingot.version"
+KIND_TAG = "ingot.kind"
 
 
 def register_model_version(tracking_uri: str, record: VersionRecord) -> None:
-    """Make the model version if it is not there, and set its tags and aliases; safe to repeat."""
+    """Make the version if it is not there, and set its description, tags and aliases; safe to repeat."""
 
     def register(client: Any) -> None:
-        _create_model(client, record.name)
-        present = _find(client, record.name, record.version)
+        _create_model(client, record)
+        present = _find(client, record.name, record.version, record.kind)
         if present is None:
             run = find_run(client, record.run_key) if record.run_key else None
-            tags = {**record.tags, VERSION_TAG: str(record.version)}
+            tags = {**record.tags, VERSION_TAG: str(record.version), KIND_TAG: record.kind}
             if record.run_key:
                 tags[RUN_TAG] = record.run_key
             present = client.create_model_version(
@@ -30,11 +32,15 @@ def register_model_version(tracking_uri: str, record: VersionRecord) -> None:
                 record.source,
                 run_id=run.info.run_id if run else None,
                 tags=tags,
+                description=record.description or None,
                 await_creation_for=None,  # nothing is copied, so there is nothing to wait for
             )
         else:
             for key, value in sorted(record.tags.items()):
-                client.set_model_version_tag(record.name, present.version, key, value)
+                if present.tags.get(key) != value:
+                    client.set_model_version_tag(record.name, present.version, key, value)
+            if record.description and record.description != present.description:
+                client.update_model_version(record.name, present.version, record.description)
         for alias in record.aliases:
             client.set_registered_model_alias(record.name, alias, present.version)
 
@@ -71,9 +77,21 @@ def get_alias(tracking_uri: str, name: str, alias: str) -> int | None:
     return ask(tracking_uri, look)
 
 
-def _create_model(client: Any, name: str) -> None:
+def shown_versions(tracking_uri: str, name: str, kind: str = "model") -> set[int]:
+    """Our numbers of the versions that MLflow shows under this name; empty when it has no such name."""
+    return ask(
+        tracking_uri,
+        lambda client: {
+            int(found.tags[VERSION_TAG])
+            for found in _versions(client, name)
+            if VERSION_TAG in found.tags and found.tags.get(KIND_TAG, "model") == kind
+        },
+    )
+
+
+def _create_model(client: Any, record: VersionRecord) -> None:
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(record.name, {KIND_TAG: record.kind}, record.about or None)
     except Exception as error:
         if _code(error) != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -84,14 +102,24 @@ def _code(error: Exception) -> str:
     return str(getattr(error, "error_code", ""))
 
 
-def _find(client: Any, name: str, version: int) -> Any | None:
-    wanted = str(version)
+def _find(client: Any, name: str, version: int, kind: str = "model") -> Any | None:
+    # A model may be called like the registered name of a corpus: the kind keeps their numbers apart.
+    wanted = (str(version), kind)
+    return next(
+        (
+            found
+            for found in _versions(client, name)
+            if (found.tags.get(VERSION_TAG), found.tags.get(KIND_TAG, "model")) == wanted
+        ),
+        None,
+    )
+
+
+def _versions(client: Any, name: str) -> Iterator[Any]:
     token = None
     while True:
         page = client.search_model_versions(f"name = '{name}'", max_results=200, page_token=token)
-        for found in page:
-            if found.tags.get(VERSION_TAG) == wanted:
-                return found
+        yield from page
         token = page.token
         if not token:
-            return None
+            return

@@ -83,10 +83,11 @@ def _move_alias(model: str, version: int, printer: Printer) -> bool:
         printer.line("MLflow is down; its alias follows with `ingot rebuild`")
         return False
     os.environ.update(local_stack.environment(state))
-    from ingot import tracking_versions
+    from ingot import registered, tracking_versions
 
     try:
         tracking_versions.set_alias(str(state.mlflow_url), model, "champion", version)
+        registered.show_again(open_store(settings), str(state.mlflow_url), model)
     except IngotError as error:
         printer.line(f"MLflow's alias did not follow ({error}); `ingot rebuild` repairs it")
         return False

@@ -18,6 +18,7 @@ from ingot.config import NamedConfig, Recipe
 from ingot.refs import CorpusRef
 from ingot.tracking_records import DatasetInput
 from tasks import policies
+from tasks.registered_corpora import show_registered_corpus
 from tasks.runtime import current_pool, now, progress, runtime
 
 
@@ -80,6 +81,7 @@ def show_corpus(corpus: CorpusRef, snapshots: Sequence[SourceSnapshot]) -> None:
     ) as run:
         run.log_html("card.html", card_html(found, corpus))
         run.log_json("accounting.json", found.identity.accounting)
+    show_registered_corpus(here.store, here.tracking_uri, corpus)
 
 
 def corpus_tags(corpus: CorpusRef) -> dict[str, str]:

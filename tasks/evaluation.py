@@ -22,11 +22,11 @@ from ingot.manifest import Manifest
 from ingot.model_versions import ModelVersion
 from ingot.parquet import read_table
 from ingot.refs import CorpusRef, EvaluationRef, VerdictRef
+from ingot.registered import model_record
 from ingot.storage import Store
 from tasks import policies
 from tasks.curation import corpus_input, flow_run_id
 from tasks.runtime import progress, runtime
-from tasks.training import version_record
 from training.checkpoints import open_checkpoint
 
 
@@ -222,6 +222,8 @@ def show_evaluation(corpus: CorpusRef, version: ModelVersion, evaluation: Evalua
         tags={
             "ingot.kind": "evaluation",
             "ingot.model": version.name,
+            "ingot.corpus": corpus.name,
+            "ingot.root_digest": corpus.root_digest,
             "ingot.verdict": verdict.verdict,
             "ingot.checkpoint": version.evidence["checkpoint"],
             "prefect.flow_run_id": flow_run_id(),
@@ -230,11 +232,7 @@ def show_evaluation(corpus: CorpusRef, version: ModelVersion, evaluation: Evalua
     ) as run:
         run.log_html("card.html", card_html(result, judged, title=f"Evaluation of {version.name}/{version.version}"))
         run.log_metric_lines([metric_line(result, version)])
-    tracking_tags = {"ingot.verdict": verdict.verdict, "ingot.bits_per_byte": f"{evaluation.bits_per_byte:.4f}"}
-    record = version_record(version, ())
-    tracking_versions.register_model_version(
-        here.tracking_uri, record.model_copy(update={"tags": {**record.tags, **tracking_tags}})
-    )
+    tracking_versions.register_model_version(here.tracking_uri, model_record(here.store, version))
 
 
 def metric_line(result: dict[str, Any], version: ModelVersion) -> dict[str, Any]:

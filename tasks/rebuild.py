@@ -15,11 +15,13 @@ from ingot.errors import IngotError
 from ingot.lineage_picture import lineage_html
 from ingot.model_versions import ModelVersion
 from ingot.refs import CheckpointRef
+from ingot.registered import model_record
 from ingot.tracking_records import RunRecord, VersionRecord, as_json
 from tasks.curation import corpus_input, corpus_tags
 from tasks.evaluation import metric_line
+from tasks.registered_corpora import corpus_record
 from tasks.runtime import Runtime, runtime
-from tasks.training import data_card, run_folder, version_record
+from tasks.training import data_card, run_folder
 from training import checkpoints
 
 METRICS_FILE = "metrics.jsonl"
@@ -31,7 +33,7 @@ def rebuild_views() -> dict[str, int]:
     runs, versions = tracking_rebuild.restore(
         here.tracking_uri,
         [*corpus_runs(here), *training_runs(here), *evaluation_runs(here)],
-        model_version_records(here),
+        version_records(here),
     )
     return {"runs": runs, "versions": versions}
 
@@ -136,6 +138,8 @@ def evaluation_runs(here: Runtime) -> Iterator[RunRecord]:
             tags={
                 "ingot.kind": "evaluation",
                 "ingot.model": version.name,
+                "ingot.corpus": ref.name,
+                "ingot.root_digest": ref.root_digest,
                 "ingot.verdict": verdict.verdict,
                 "ingot.checkpoint": version.evidence["checkpoint"],
             },
@@ -150,23 +154,14 @@ def evaluation_runs(here: Runtime) -> Iterator[RunRecord]:
         )
 
 
-def model_version_records(here: Runtime) -> Iterator[VersionRecord]:
-    """Every registered version with its aliases and its newest verdict."""
+def version_records(here: Runtime) -> Iterator[VersionRecord]:
+    """Every published corpus version and every registered model version, with its card and aliases."""
     entries = ledger.read(here.store)
-    for name in model_versions.names(entries):
-        versions = model_versions.versions_of(here.store, name, entries)
-        champion = model_versions.champion_version(entries, name)
-        for version in versions:
-            pointing = {"candidate": versions[-1].version, "champion": champion}
-            aliases = tuple(alias for alias, number in pointing.items() if number == version.version)
-            record = version_record(version, aliases)
-            gated = [e for e in entries if e.verb == "gated" and e.subject == version.subject]
-            if gated:
-                details = gated[-1].details
-                bits = f"{details['bits_per_byte']:.4f}"
-                tags = {"ingot.verdict": details["verdict"], "ingot.bits_per_byte": bits}
-                record = record.model_copy(update={"tags": {**record.tags, **tags}})
-            yield record
+    for corpus in manifest.corpora(here.store):
+        for number in manifest.versions_of(here.store, corpus):
+            yield corpus_record(here.store, corpus, number, entries)
+    for version in all_versions(here):
+        yield model_record(here.store, version, entries)
 
 
 def all_versions(here: Runtime) -> list[ModelVersion]:

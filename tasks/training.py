@@ -18,10 +18,12 @@ from ingot.config import NamedConfig, Recipe, recipe_digest, resolved
 from ingot.digests import digest_of, fingerprint
 from ingot.lineage_picture import lineage_html, lineage_mermaid
 from ingot.refs import CheckpointRef, CorpusRef, TokensRef
+from ingot.registered import model_record
 from ingot.revision import code_revision
-from ingot.tracking_records import RunRecord, VersionRecord, as_json
+from ingot.tracking_records import RunRecord, as_json
 from tasks import policies
 from tasks.curation import corpus_input, flow_run_id
+from tasks.registered_corpora import show_registered_corpus
 from tasks.runtime import Runtime, current_pool, progress, requested_by, runtime
 from training.job import StageOutput
 
@@ -209,10 +211,8 @@ def show_model(
     create_markdown_artifact(
         lineage_mermaid(corpus, tokens, checkpoint, version), key="lineage", description=version.subject
     )
-    # A recipe that was changed back finds its old version again: then the ledger's candidate is another one.
-    is_newest = model_versions.resolve(here.store, version.name).version == version.version
-    record = version_record(version, ("candidate",) if is_newest else ())
-    tracking_versions.register_model_version(here.tracking_uri, record)
+    tracking_versions.register_model_version(here.tracking_uri, model_record(here.store, version))
+    show_registered_corpus(here.store, here.tracking_uri, corpus)  # it names the models that were trained on it
 
 
 def public_recipe(recipe: Recipe) -> dict[str, Any]:
@@ -221,21 +221,3 @@ def public_recipe(recipe: Recipe) -> dict[str, Any]:
     for source in values["sources"]:
         source.pop("uri", None)
     return values
-
-
-def version_record(version: model_versions.ModelVersion, aliases: tuple[str, ...]) -> VersionRecord:
-    """A model version as MLflow shows it."""
-    return VersionRecord(
-        name=version.name,
-        version=version.version,
-        source=f"ingot://{version.checkpoint_key}",
-        run_key=version.checkpoint_fingerprint,
-        tags={
-            "ingot.checkpoint": version.evidence["checkpoint"],
-            "ingot.corpus": version.details["corpus"],
-            "ingot.corpus_root_digest": version.evidence["corpus_root_digest"],
-            "ingot.recipe_digest": version.details["recipe_digest"],
-            "ingot.ledger": str(version.registered.sequence),
-        },
-        aliases=aliases,
-    )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ingot.storage import Store
 SALT = "5a" * 16
 ACTOR = Actor("person", "maria", "declared")
 EXTRACTION = "e" * 16
+RECIPE = {"corpus": "handbook", "model": "mini", "seed": 0}
 TEXTS = {
     "guide/install.md": "Install the press, level it, and let the oil warm up for ten minutes.",
     "guide/install-copy.md": "Install the press, level it, and let the oil warm up for nine minutes.",
@@ -112,13 +114,15 @@ def _publish(store: Store, uris: tuple[str, ...], number: int) -> None:
     rows = sorted((_decision(uri) for uri in uris), key=lambda row: row["doc_id"])
     decisions = write_table(store, pa.Table.from_pylist(rows, schema=DECISIONS), "decisions")
     counts = {name: sum(OUTCOMES[uri] == name for uri in uris) for name in ("kept", "heldout", "dropped")}
-    kept_bytes = sum(len(TEXTS[uri]) for uri in uris if OUTCOMES[uri] == "kept")
-    numbers = {"kept": counts["kept"], "kept_bytes": kept_bytes}
+    numbers = {
+        "documents": len(uris), "bytes": sum(len(TEXTS[uri]) for uri in uris), "kept": counts["kept"],
+        "kept_bytes": sum(len(TEXTS[uri]) for uri in uris if OUTCOMES[uri] == "kept"), "heldout": counts["heldout"],
+    }  # fmt: skip
     identity = Identity(
         manifest_version=manifest.MANIFEST_VERSION,
         corpus="handbook",
         snapshot_digest=sha256_hex(repr(uris).encode()),
-        recipe={"seed": 0},
+        recipe=RECIPE,
         tombstones_digest=digest_of([]),
         versions={"schema": str(SCHEMA_VERSION)},
         content_digest=manifest.content_digest(
@@ -132,8 +136,12 @@ def _publish(store: Store, uris: tuple[str, ...], number: int) -> None:
                 first_doc_id=rows[0]["doc_id"].hex(), last_doc_id=rows[-1]["doc_id"].hex(),
             )
         ],
-        accounting=counts,
-        statistics={"source": {"wiki": numbers}, "licence": {"internal": numbers}},
+        accounting={"occurrences": len(uris), "documents": len(uris), **counts, "dropped.duplicate": counts["dropped"]},
+        statistics={
+            "source": {"wiki": numbers}, "licence": {"internal": numbers}, "language": {"en": numbers},
+            "media_type": {"text/markdown": numbers}, "rules": {}, "edits": {"documents": 0, "spans": {}},
+            "waterfall": [["near_duplicate", "duplicate", counts["dropped"]]],
+        },
     )  # fmt: skip
     assert manifest.publish(store, identity, {"writer": "test"}, number)
     found = manifest.read(store, "handbook", number)
@@ -206,10 +214,11 @@ def _train(store: Store, number: int) -> model_versions.ModelVersion:
         checkpoint_digest=sha256_hex(store.read_bytes(f"{key}/manifest.json")),
         evidence={
             "corpus_identity": found.identity_digest, "corpus_root_digest": found.identity.root_digest,
-            "tokenizer": tokens.tokenizer_digest,
+            "tokenizer": tokens.tokenizer_digest, "recipe": digest_of(RECIPE),
         },
         details={
-            "corpus": f"handbook@{number}", "run": fingerprint, "recipe_digest": "r" * 64, "recipe": {"seed": 0},
+            "corpus": f"handbook@{number}", "run": fingerprint, "recipe_digest": digest_of(RECIPE), "recipe": RECIPE,
+            "tokens_seen": 2 * tokens.num_tokens, "num_parameters": 1000,
             "code": {"version": "0", "commit": "", "dirty": "false"}, "num_tokens": tokens.num_tokens,
             "tokens_key": f"tokens/{tokens.tokenizer_digest}/{found.identity.root_digest}.train.json",
             "tokens": {"source": {"wiki": tokens.num_tokens}, "licence": {"internal": tokens.num_tokens}},
@@ -255,14 +264,31 @@ def _tokenize(store: Store, found: Manifest) -> TokensRef:
 
 def _gate(store: Store, version: model_versions.ModelVersion) -> None:
     evaluation = digest_of({"suite": "heldout", "checkpoint": version.evidence["checkpoint"]})
-    assert store.put_if_absent(f"evaluations/{evaluation}.json", {"bits_per_byte": 2.4, "documents": [1]})
-    verdict = {"kind": "verdict", "verdict": "FIRST", "evaluation": evaluation, "reason": "no champion yet"}
+    num_bytes, bits = len(TEXTS["guide/safety.md"]), 2.4
+    nats = bits * num_bytes * math.log(2)
+    measured = {
+        "suite": "heldout", "version": "1", "bits_per_byte": bits,
+        "documents": [{"doc_id": doc_id("guide/safety.md").hex(), "source": "wiki", "bytes": num_bytes, "nats": nats}],
+        "baselines": {"xz": {"bits_per_byte": 3.1, "training_bytes": 100, "note": "LZMA2"}},
+    }  # fmt: skip
+    assert store.put_if_absent(f"evaluations/{evaluation}.json", measured)
+    verdict = {
+        "kind": "verdict", "model": version.name, "version": version.version, "champion": None, "verdict": "FIRST",
+        "evaluation": evaluation, "champion_evaluation": None, "reason": "no champion yet", "suite": "heldout",
+        "suite_version": "1", "num_documents": 1, "num_bytes": num_bytes, "candidate_bits_per_byte": bits,
+        "champion_bits_per_byte": None, "difference": None, "low": None, "high": None, "p_value": None,
+        "baselines": [
+            {"baseline": "xz", "bits_per_byte": 3.1, "difference": bits - 3.1, "low": -0.9, "high": -0.5,
+             "p_value": 0.01, "beats": "yes"}
+        ],
+        "config": {"min_documents": 30, "margin_bits_per_byte": 0.01, "alpha": 0.05},
+    }  # fmt: skip
     assert store.put_if_absent(f"evaluations/{digest_of(verdict)}.json", verdict)
     ledger.append(
         store, actor=ACTOR, verb="gated", subject=version.subject, subject_digest=version.evidence["checkpoint"],
         evidence={"verdict": digest_of(verdict), "evaluation": evaluation}, attempt=digest_of(verdict),
         details={
             "model": version.name, "version": version.version, "verdict": "FIRST", "reason": "no champion yet",
-            "champion": None, "bits_per_byte": 2.4,
+            "champion": None, "bits_per_byte": bits,
         },
     )  # fmt: skip

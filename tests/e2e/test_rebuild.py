@@ -47,9 +47,12 @@ def what_mlflow_shows(site: Site) -> Shown:
                 "files": site.mlflow_files(run),
             }
     versions = {
-        v.tags["ingot.version"]: {"source": v.source, "tags": dict(v.tags), "run": v.run_id is not None}
-        for v in client.search_model_versions("name = 'tiny'")
-    }
+        f"{v.name}/{v.tags['ingot.version']}": {
+            "source": v.source, "tags": dict(v.tags), "run": v.run_id is not None, "description": v.description,
+        }
+        for name in ("tiny", "corpus-handbook")
+        for v in client.search_model_versions(f"name = '{name}'")
+    }  # fmt: skip
     numbers = {v.version: v.tags["ingot.version"] for v in client.search_model_versions("name = 'tiny'")}
     aliases = {alias: numbers[v] for alias, v in client.get_registered_model("tiny").aliases.items()}
     return Shown(runs, versions, aliases, ids)
@@ -85,7 +88,7 @@ def rebuilt(site: Site, edited: Edited) -> Rebuilt:
 def test_rebuild_says_what_it_restored(rebuilt: Rebuilt) -> None:
     print(f"\nrebuild with the start of the stack: {rebuilt.done.seconds:.0f} s")
     assert rebuilt.done.exit_code == 0, rebuilt.done.stderr
-    assert rebuilt.done.answer == {"runs": len(rebuilt.before.runs), "versions": 3}
+    assert rebuilt.done.answer == {"runs": len(rebuilt.before.runs), "versions": 2 + 3}  # of the corpus, of the model
     assert len(rebuilt.before.runs) == 2 + 3 + 3  # corpora, training, evaluation
     assert rebuilt.before.ids.isdisjoint(rebuilt.after.ids)
 
@@ -97,8 +100,16 @@ def test_the_same_runs_are_shown(rebuilt: Rebuilt, what: str) -> None:
 
 
 def test_the_same_versions_and_aliases_are_shown(rebuilt: Rebuilt) -> None:
+    assert set(rebuilt.after.versions) == {"corpus-handbook/1", "corpus-handbook/2", "tiny/1", "tiny/2", "tiny/3"}
     assert rebuilt.after.versions == rebuilt.before.versions
     assert rebuilt.after.aliases == rebuilt.before.aliases == {"champion": "1", "candidate": "3"}
+
+
+def test_the_pages_of_versions_are_their_cards(rebuilt: Rebuilt) -> None:
+    champion = rebuilt.after.versions["tiny/1"]["description"]
+    assert "[handbook@1](#/models/corpus-handbook/versions/1)" in champion and "promoted tiny/1: the first" in champion
+    corpus = rebuilt.after.versions["corpus-handbook/1"]["description"]
+    assert "[tiny/1](#/models/tiny/versions/1)" in corpus and "near\\_duplicate" in corpus
 
 
 def test_no_restored_run_ends_before_it_starts(site: Site, rebuilt: Rebuilt) -> None:

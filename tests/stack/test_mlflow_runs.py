@@ -19,7 +19,7 @@ from ingot.errors import NotFoundError, ServiceError
 from ingot.settings import Settings
 from ingot.tracking_rebuild import restore
 from ingot.tracking_records import DatasetInput, RunRecord, VersionRecord, points, read_lines
-from ingot.tracking_versions import get_alias, register_model_version, set_alias
+from ingot.tracking_versions import get_alias, register_model_version, set_alias, shown_versions
 
 pytestmark = pytest.mark.stack
 DIGEST = "5f" * 32
@@ -241,6 +241,17 @@ def test_a_model_version_has_our_number_our_source_and_an_alias_that_moves(uri: 
     assert {(v.version, v.tags["ingot.version"]) for v in versions} == {("1", "3"), ("2", "4")}
     assert {v.run_id for v in versions} == {seen(uri, "run-model").info.run_id}
     assert {v.source for v in versions} == {f"ingot://checkpoints/{DIGEST}/{n:08d}" for n in (3, 4)}
+
+
+def test_a_version_has_a_page_and_a_corpus_and_a_model_of_one_name_keep_their_numbers_apart(uri: str) -> None:
+    source = f"ingot://checkpoints/{DIGEST}"
+    of_corpus = VersionRecord(name="corpus-twin", version=1, source=source, kind="corpus", description="| a |\n|---|")
+    of_model = VersionRecord(name="corpus-twin", version=1, source=source, description="card", about="what they are")
+    for record in (of_corpus, of_model, of_model.model_copy(update={"description": "a newer card"})):
+        register_model_version(uri, record)
+    shown = tracking.connect(uri).search_model_versions("name = 'corpus-twin'")
+    assert {v.tags["ingot.kind"]: v.description for v in shown} == {"corpus": "| a |\n|---|", "model": "a newer card"}
+    assert shown_versions(uri, "corpus-twin", "corpus") == {1} and shown_versions(uri, "nobody") == set()
 
 
 def test_mlflow_refuses_a_plain_path_as_a_source_which_is_why_ours_has_a_scheme(uri: str, tmp_path: Path) -> None:

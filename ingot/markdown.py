@@ -1,0 +1,51 @@
+"""Markdown for MLflow's descriptions: hostile names stay text, tables keep a distance between their columns."""
+
+from collections.abc import Callable, Sequence
+
+DESCRIPTION_CHARACTERS = 5000
+"""What MLflow's column for a description holds; PostgreSQL refuses a longer one."""
+_ROWS = (10, 6, 3, 1)
+_ENTITIES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;"))
+
+
+class Code(str):
+    """A digest or a name of ours, shown as code."""
+
+    __slots__ = ()
+
+
+def plain(text: str) -> str:
+    """Text of a person or a source, on one line, that Markdown and HTML show as it is."""
+    for sign in "\\`*_[]":
+        text = text.replace(sign, f"\\{sign}")
+    for sign, entity in _ENTITIES:
+        text = text.replace(sign, entity)
+    return " ".join(text.split())
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """A table as lines, after the empty line it needs; integers are written for people."""
+    lines = ["", _row(header), "|---" * len(header) + "|"]
+    return lines + [_row([_cell(value) for value in row]) for row in rows]
+
+
+def _row(cells: Sequence[str]) -> str:
+    # MLflow's tables have no padding.
+    return f"| {' | '.join(cell if index == 0 else f'&emsp;{cell}' for index, cell in enumerate(cells))} |"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"`{value}`" if isinstance(value, Code) else plain(str(value))
+
+
+def fitting(write: Callable[[int], list[str]], more: str) -> str:
+    """`write(rows)` as one text that MLflow takes: with fewer rows in its tables, and at last cut, saying `more`."""
+    text = ""
+    for rows in _ROWS:
+        text = "\n".join(write(rows))
+        if len(text) <= DESCRIPTION_CHARACTERS:
+            return text
+    note = f"\n\nCut here; {more}"
+    return text[: DESCRIPTION_CHARACTERS - len(note)] + note
