@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 SVG_NAMESPACE = "http://www.w3.org/2000/svg"
 WIDTH = 760  # fits beside a sidebar on a 1280 px laptop screen, in Prefect, MLflow and a browser
+WIDE = 1140  # a picture on a page of its own, as wide as `html_page(wide=True)`; scaled down on a small screen
 CHARACTER_WIDTH = 6.6  # mean advance of a 12 px system font; texts are cut a little early, not late
 MAX_POINTS = 600  # per curve; more cannot be told apart at this width
 
@@ -31,13 +32,14 @@ _PAGE_STYLE = (
     ":root{color-scheme:light dark}"
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
     "background:#fff;color:#24292f}h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}"
-    "table{border-collapse:collapse;font-size:.9rem}th,td{padding:.2rem .7rem;text-align:left;"
-    "border-bottom:1px solid #8c959f66;overflow-wrap:anywhere}td.number{text-align:right;"
+    "table{border-collapse:collapse;font-size:.9rem;margin:.6rem 0 1.2rem}th,td{padding:.2rem .7rem;text-align:left;"
+    "border-bottom:1px solid #8c959f66;overflow-wrap:anywhere}th{overflow-wrap:normal}td.number{text-align:right;"
     "font-variant-numeric:tabular-nums;white-space:nowrap}caption{text-align:left;color:#656d76}"
     "pre{white-space:pre-wrap;overflow-wrap:anywhere;border-left:3px solid #8c959f;padding-left:.8rem}"
     "svg{max-width:100%;height:auto}"
     "@media(prefers-color-scheme:dark){body{background:#16181d;color:#e6e6e6}caption{color:#9aa4af}}"
 )
+_WIDE_BODY = ' style="max-width:73rem"'
 # Okabe and Ito's palette without black and yellow: colour-blind readers tell them apart, on both grounds.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 _KEPT, _DROPPED, _TOTAL = "#009e73", "#d55e00", "#0072b2"
@@ -169,14 +171,19 @@ def curve_svg(
 
 
 def lineage_svg(
-    layers: Sequence[Sequence[Box]], edges: Sequence[tuple[str, str]], *, title: str, max_boxes: int = 12
+    layers: Sequence[Sequence[Box]],
+    edges: Sequence[tuple[str, str]],
+    *,
+    title: str,
+    max_boxes: int = 12,
+    width: int = WIDTH,
 ) -> Markup:
     """Boxes in columns from left to right (sources, corpus, tokens, model) and the arrows between them.
 
     Edges are (from key, to key); an unknown key raises ValueError. A column with more than `max_boxes`
     boxes shows the first ones and one box that says how many more there are and stands for them.
     """
-    column = max(110.0, min(200.0, (WIDTH - 24) / max(1, len(layers)) - 36))
+    column = max(110.0, min(200.0, (width - 24) / max(1, len(layers)) - 36))
     shown: list[list[Box]] = []
     alias: dict[str, str] = {}
     for depth, layer in enumerate(layers):
@@ -193,7 +200,7 @@ def lineage_svg(
                 raise ValueError(f"lineage_svg: edge {edge!r} names {key!r}, which is no box; add it to a layer")
     heights = [[26 + 15 * len(box.lines) for box in boxes] for boxes in shown]
     total = max((sum(column_heights) + 14 * len(column_heights) for column_heights in heights), default=0)
-    step = (WIDTH - 24 - column) / max(1, len(layers) - 1)
+    step = (width - 24 - column) / max(1, len(layers) - 1)
     places: dict[str, tuple[float, float, float]] = {}
     parts = []
     for depth, (boxes, column_heights) in enumerate(zip(shown, heights, strict=True)):
@@ -220,7 +227,7 @@ def lineage_svg(
             f'<path class="ingot-line" fill="none" stroke-width="1.3" '
             f'd="M{x2 - 7:.1f},{y2 - 4:.1f} L{x2 - 1:.1f},{y2:.1f} L{x2 - 7:.1f},{y2 + 4:.1f}"/>'
         )
-    return _frame(title, title, 46 + total, arrows + parts)
+    return _frame(title, title, 46 + total, arrows + parts, width)
 
 
 def table_html(
@@ -253,8 +260,11 @@ def preformatted_html(text: str) -> Markup:
     return Markup(f"<pre>{escape(text)}</pre>")
 
 
-def html_page(title: str, sections: Sequence[tuple[str, str | Sequence[str]]]) -> str:
-    """A whole page: (heading, content) per section; plain strings in it become escaped paragraphs."""
+def html_page(title: str, sections: Sequence[tuple[str, str | Sequence[str]]], *, wide: bool = False) -> str:
+    """A whole page: (heading, content) per section; plain strings in it become escaped paragraphs.
+
+    wide: for pictures and tables with many columns, read in a window of its own.
+    """
     body = []
     for heading, content in sections:
         body.append(f"<h2>{escape(heading)}</h2>")
@@ -266,7 +276,7 @@ def html_page(title: str, sections: Sequence[tuple[str, str | Sequence[str]]]) -
         "'unsafe-inline'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_PAGE_STYLE}</style></head>"
-        f"<body><h1>{escape(title)}</h1>\n" + "\n".join(body) + "</body></html>\n"
+        f"<body{_WIDE_BODY if wide else ''}><h1>{escape(title)}</h1>\n" + "\n".join(body) + "</body></html>\n"
     )
 
 
@@ -274,14 +284,14 @@ def _svg(title: str, description: str, num_rows: int, parts: Sequence[str]) -> M
     return _frame(title, description, 44 + 24 * num_rows, parts)
 
 
-def _frame(title: str, description: str, height: float, parts: Sequence[str]) -> Markup:
+def _frame(title: str, description: str, height: float, parts: Sequence[str], width: int = WIDTH) -> Markup:
     """The document around a picture; it paints its own ground, so that it also stands alone as a file."""
     return Markup(
-        f'<svg xmlns="{SVG_NAMESPACE}" width="{WIDTH}" height="{height:.0f}" '
-        f'viewBox="0 0 {WIDTH} {height:.0f}" '
+        f'<svg xmlns="{SVG_NAMESPACE}" width="{width}" height="{height:.0f}" '
+        f'viewBox="0 0 {width} {height:.0f}" '
         f'role="img" font-family="system-ui,sans-serif" font-size="12"><title>{escape(description)}</title>'
-        f'<style>{_STYLE}</style><rect class="ingot-bg" width="{WIDTH}" height="{height:.0f}"/>'
-        + _text(12, 20, title, room=WIDTH - 24, bold=True)
+        f'<style>{_STYLE}</style><rect class="ingot-bg" width="{width}" height="{height:.0f}"/>'
+        + _text(12, 20, title, room=width - 24, bold=True)
         + "".join(parts)
         + "</svg>"
     )

@@ -6,6 +6,8 @@ None of them imports Prefect, MLflow or torch: an auditor needs only the store.
 import json
 import uuid
 from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ingot import ledger as records
@@ -13,8 +15,9 @@ from ingot import lineage, manifest, model_versions
 from ingot import verify as verification
 from ingot.errors import NotFoundError
 from ingot.ledger import Actor
+from ingot.storage import Store
 from interface.context import open_settings, open_store
-from interface.output import Printer, progress_bars
+from interface.output import Printer, progress_bars, write_file
 
 _MANY = 20
 
@@ -25,7 +28,8 @@ def trace(options: Namespace, printer: Printer) -> int:
     if options.kind == "model":
         answer = lineage.trace_model(store, options.query)
         print_model(answer, printer)
-        printer.result(answer)
+        written = _write_page(options.html, lambda: _model_page(store, options.query), printer)
+        printer.result({**answer, **written})
         return 0
     ids, files = lineage.find_documents(store, options.query)
     traces = [lineage.trace_document(store, doc_id) for doc_id in ids[:_MANY]]
@@ -35,8 +39,33 @@ def trace(options: Namespace, printer: Printer) -> int:
         print_document(found, printer)
     if len(ids) > _MANY:
         printer.line(f"... and {len(ids) - _MANY} more documents; ask for one by its id")
-    printer.result({"documents": [found.__dict__ for found in traces], "ids": ids})
+    written = _write_page(options.html, lambda: _document_page(options.query, traces, files), printer)
+    printer.result({"documents": [found.__dict__ for found in traces], "ids": ids, **written})
     return 0
+
+
+def _model_page(store: Store, query: str) -> str:
+    from ingot.model_card import card
+    from interface.trace_page import model_page
+
+    version, entries = model_versions.resolve(store, query), records.read(store)
+    return model_page(store, version, card(store, version, entries), entries)
+
+
+def _document_page(query: str, traces: list[lineage.DocumentTrace], files: list[dict[str, Any]]) -> str:
+    from interface.trace_page import document_page
+
+    return document_page(query, traces, files)
+
+
+def _write_page(place: str | None, page: Callable[[], str], printer: Printer) -> dict[str, str]:
+    """Write the page where `--html` says; nothing without it."""
+    if not place:
+        return {}
+    path = Path(place).expanduser()
+    write_file(path, page().encode())
+    printer.line(f"page written to {path}; open it in any browser, it needs no network")
+    return {"html": str(path)}
 
 
 def _outcome(row: dict[str, Any]) -> str:

@@ -1,11 +1,16 @@
 """How the command line prints: text for people on stdout, `--json` for machines, progress on stderr."""
 
 import json
+import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
+
+from ingot.errors import StorageError
 
 Progress = Any
 
@@ -108,3 +113,14 @@ def _lines() -> Progress:
                 print(f"{what}: {total:,} done", file=sys.stderr, flush=True)
 
     return report
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that a user named, whole or not at all; StorageError when its folder cannot take it."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.write(data)
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, path)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}; name another place") from error
