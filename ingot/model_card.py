@@ -38,6 +38,7 @@ def card(store: Store, version: ModelVersion, entries: Sequence[Entry] | None = 
         "model": version.name,
         "version": version.version,
         "registered": version.registered.time,
+        "requested_by": version.details.get("requested_by"),
         "base_model": "none: trained from scratch",
         "parameters": version.details.get("num_parameters"),
         "tokens_seen": version.details.get("tokens_seen"),
@@ -177,6 +178,7 @@ def _lines(card: dict[str, Any], link: Link, rows: int) -> list[str]:
     lines += [
         f"- Recipe `{card['recipe']['name']}`, `{card['recipe']['digest']}`",
         f"- Code {plain(code_words(card['code']))}",
+        *([f"- Asked for by {plain(card['requested_by'])}"] if card["requested_by"] else []),
         f"- {count(card['parameters'])} parameters, {count(card['tokens_seen'])} tokens seen; base model "
         f"{card['base_model']}",
     ]

@@ -314,11 +314,18 @@ def check_bits(place: str, result: Record) -> None:
 
 
 def check_moves(records: list[Record], registered: Record) -> None:
-    """Every promotion of this version rests on a verdict of the ledger about this checkpoint."""
+    """Every promotion of this version rests on a verdict of the ledger about this checkpoint, every return on one."""
     by_digest = {record["sha256"]: record for record in records}
-    moves = [r for r in records if r["verb"] in ("approved", "promoted") and r["subject"] == registered["subject"]]
+    verbs = ("approved", "promoted", "rolled_back")
+    moves = [record for record in records if record["verb"] in verbs and record["subject"] == registered["subject"]]
     for record in moves:
         where = f"ledger record {record['sequence']}"
+        if record["verb"] == "rolled_back":
+            made = by_digest.get(record["evidence"].get("promotion"))
+            if made is None or (made["verb"], made["subject"]) != ("promoted", registered["subject"]):
+                raise Wrong(f"{where} names a promotion that the ledger does not hold")
+            ok(f"{where}: rolled back to it by {record['actor']['id']} ({record['actor']['established_by']})")
+            continue
         gate = by_digest.get(record["evidence"].get("gate_record"))
         if gate is None or gate["verb"] != "gated" or gate["subject"] != registered["subject"]:
             raise Wrong(f"{where} names a verdict that the ledger does not hold")
@@ -457,8 +464,9 @@ def check_signature(record: Record, allowed_signers: str | None) -> None:
             input=details["statement"].encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
             env={**os.environ, "TZ": "UTC", "LC_ALL": "C"},
         )  # fmt: skip
+    said = " ".join(done.stdout.decode("utf-8", "replace").split())
     if done.returncode != 0:
-        raise Wrong(f"{where}: the signature of {details['signer']} does not hold: {done.stdout.decode().strip()}")
+        raise Wrong(f"{where}: the signature of {details['signer']} does not hold: {said}")
     by = "your allowed signers" if allowed_signers else "the entry kept in the record; compare it with your own list"
     ok(f"{where}: {details['signer']} signed this approval, says {by}")
 

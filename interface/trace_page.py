@@ -51,6 +51,7 @@ def _facts(card: dict[str, Any], aliases: list[str]) -> list[list[object]]:
     facts = [
         ["model", f"{card['model']}/{card['version']}{standing_at}"],
         ["registered", minute(card["registered"])],
+        ["asked for by", card["requested_by"] or "not recorded"],
         ["parameters", number(card["parameters"])],
         ["tokens seen in training", number(card["tokens_seen"])],
         ["base model", card["base_model"]],

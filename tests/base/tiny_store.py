@@ -207,7 +207,11 @@ def _train(store: Store, number: int) -> model_versions.ModelVersion:
         "files": [{"name": name, "size": len(data), "sha256": sha256_hex(data)} for name, data in files.items()],
     }
     assert store.put_if_absent(f"{key}/manifest.json", record)
-    assert store.put_if_absent(f"runs/{fingerprint}.json", {"run_key": fingerprint, "name": f"mini {number}"})
+    run = {
+        "run_key": fingerprint, "name": f"mini {number}", "experiment": "training", "start_time_ms": 1_780_000_000_000,
+        "datasets": [{"name": f"handbook@{number}", "digest": found.identity.root_digest, "context": "pretrain"}],
+    }  # fmt: skip
+    assert store.put_if_absent(f"runs/{fingerprint}.json", run)
     return model_versions.register(
         store, "mini",
         checkpoint_fingerprint=fingerprint, checkpoint_key=key,

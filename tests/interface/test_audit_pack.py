@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from ingot import ledger, model_versions, promotion, verify_pack
+from ingot import approval, ledger, model_versions, promotion, signatures, verify_pack
 from ingot.digests import canonical_json, digest_of, sha256_hex
 from interface.audit_pack import audit_pack
 from interface.cli import main
+from tests.base.test_signed_approval import entry, make_key
 from tests.base.tiny_store import ACTOR, TEXTS, TinyStore, build
 
 Files = dict[str, bytes]
@@ -209,3 +210,53 @@ def test_a_file_that_is_no_pack_is_refused(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "x.zip").write_bytes(b"PK nothing")
     assert verify_pack.main([str(tmp_path / "x.zip")]) == 1
     assert "WRONG  the pack cannot be read as one (BadZipFile" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not signatures.available(), reason="ssh-keygen is not here (Debian: openssh-client)")
+def test_a_signed_approval_in_a_pack_is_checked_against_its_signature_and_the_auditors_own_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = build(tmp_path / "store", tmp_path / "sources")
+    ada, mallory = make_key(tmp_path, "ada"), make_key(tmp_path, "mallory")
+    signers = tmp_path / "allowed_signers"
+    signers.write_text(entry("ada@example.org", ada))
+    version = model_versions.resolve(tiny.store, "mini/2")
+    approval.approve(tiny.store, version, reason="evidence reads well", key=ada, allowed_signers=signers)
+    with zipfile.ZipFile(io.BytesIO(audit_pack(tiny.store, version)[0])) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    place = tmp_path / "pack"
+    place.mkdir()
+    held = "The pack holds together."
+    assert verdict_of(files, place, capsys=capsys) == held
+    assert verdict_of(files, place, "--allowed-signers", str(signers), capsys=capsys) == held
+    signers.write_text(entry("ada@example.org", mallory))
+    assert "signature of ada@example.org does not hold" in verdict_of(
+        files, place, "--allowed-signers", str(signers), capsys=capsys
+    )
+    for change, message in (
+        ({"reason": "evidence reads badly"}, "ledger record 6 has another reason than the statement that was signed"),
+        ({"statement": None}, "ledger record 6: the signature of ada@example.org does not hold"),
+    ):
+        assert message in verdict_of(rewritten(files, change), place, capsys=capsys)
+
+
+def rewritten(files: Files, change: dict[str, Any]) -> Files:
+    """Another approval in record 6, and all after it chained anew: only the signature cannot be made."""
+    lines, previous, card = files["ledger.jsonl"].splitlines(), "", json.loads(files["card.json"])
+    for number, line in enumerate(lines, start=1):
+        record = json.loads(line)
+        if number == 6:
+            if change == {"statement": None}:
+                stated = json.loads(record["details"]["statement"])
+                change = {"statement": canonical_json({**stated, "time": "2026-03-02T09:00:00+00:00"}).decode()}
+            record["details"] |= change
+        record["previous"] = previous
+        body = {n: v for n, v in record.items() if n not in ("sha256", "writer", "attempt", "record_sha256")}
+        record["sha256"] = previous = sha256_hex(canonical_json(body))
+        lines[number - 1] = changed(canonical_json(record), f"ledger/{number:012d}.json", lambda record: None)
+    for told in card["ledger"]:
+        told["sha256"] = json.loads(lines[told["sequence"] - 1])["sha256"]
+    for move in card["moves"]:
+        move["reason"] = json.loads(lines[move["ledger"] - 1])["details"]["reason"]
+    changed_files = {**files, "ledger.jsonl": b"\n".join(lines) + b"\n", "card.json": json.dumps(card).encode()}
+    return sealed(changed_files, ledger_head=f"{len(lines)}:{previous}")
