@@ -143,9 +143,9 @@ def description(
             if len(ordered) > rows:
                 lines += ["", f"and {len(ordered) - rows} more"]
         record = f"record {published.sequence}, `{published.sha256}`" if published else "not written yet"
-        digests = [["identity", corpus.identity_digest], ["content", corpus.content_digest],
-                   ["root", corpus.root_digest], ["snapshot", identity.snapshot_digest]]  # fmt: skip
-        lines += ["", "**Digests**", *markdown.table(["of", "SHA-256"], [[a, markdown.Code(b)] for a, b in digests])]
+        digests = {"identity": corpus.identity_digest, "content": corpus.content_digest,
+                   "root": corpus.root_digest, "snapshot": identity.snapshot_digest}  # fmt: skip
+        lines += ["", "**Digests** (SHA-256)", "", *(f"- {what} `{digest}`" for what, digest in digests.items())]
         lines += ["", f"Ledger: {record}"]
         return [
             *lines,

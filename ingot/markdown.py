@@ -8,12 +8,6 @@ _ROWS = (10, 6, 3, 1)
 _ENTITIES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;"))
 
 
-class Code(str):
-    """A digest or a name of ours, shown as code."""
-
-    __slots__ = ()
-
-
 def plain(text: str) -> str:
     """Text of a person or a source, on one line, that Markdown and HTML show as it is."""
     for sign in "\\`*_[]":
@@ -24,9 +18,10 @@ def plain(text: str) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """A table as lines, after the empty line it needs; integers are written for people."""
+    """A table as lines, with the empty lines it needs; integers are written for people."""
     lines = ["", _row(header), "|---" * len(header) + "|"]
-    return lines + [_row([_cell(value) for value in row]) for row in rows]
+    # MLflow sets what follows a table close to it.
+    return [*lines, *(_row([_cell(value) for value in row]) for row in rows), "", "&nbsp;"]
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -37,7 +32,7 @@ def _row(cells: Sequence[str]) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
-    return f"`{value}`" if isinstance(value, Code) else plain(str(value))
+    return plain(str(value))
 
 
 def fitting(write: Callable[[int], list[str]], more: str) -> str:

@@ -193,8 +193,8 @@ def _lines(card: dict[str, Any], link: Link, rows: int) -> list[str]:
         f"- {e['sequence']}: {e['verb']} {minute(e['time'])} by {plain(e['by'])}, `{e['sha256']}`"
         for e in card["ledger"][-rows:]
     ]
-    digests = [[what, markdown.Code(digest)] for what, digest in card["digests"].items() if digest]
-    lines += ["", "**Digests**", *markdown.table(["of", "SHA-256"], digests)]
+    lines += ["", "**Digests** (SHA-256)", ""]
+    lines += [f"- {what} `{digest}`" for what, digest in card["digests"].items() if digest]
     return [*lines, "", f"`ingot trace model {name}` and `ingot audit pack {name}` give all of it."]
 
 

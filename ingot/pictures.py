@@ -33,13 +33,14 @@ _PAGE_STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
     "background:#fff;color:#24292f}h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}"
     "table{border-collapse:collapse;font-size:.9rem;margin:.6rem 0 1.2rem}th,td{padding:.2rem .7rem;text-align:left;"
-    "border-bottom:1px solid #8c959f66;overflow-wrap:anywhere}th{overflow-wrap:normal}td.number{text-align:right;"
+    "border-bottom:1px solid #8c959f66}td.long{overflow-wrap:anywhere}td.number{text-align:right;"
     "font-variant-numeric:tabular-nums;white-space:nowrap}caption{text-align:left;color:#656d76}"
     "pre{white-space:pre-wrap;overflow-wrap:anywhere;border-left:3px solid #8c959f;padding-left:.8rem}"
     "svg{max-width:100%;height:auto}"
     "@media(prefers-color-scheme:dark){body{background:#16181d;color:#e6e6e6}caption{color:#9aa4af}}"
 )
 _WIDE_BODY = ' style="max-width:73rem"'
+_LONG = ' class="long"'
 # Okabe and Ito's palette without black and yellow: colour-blind readers tell them apart, on both grounds.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 _KEPT, _DROPPED, _TOTAL = "#009e73", "#d55e00", "#0072b2"
@@ -244,10 +245,15 @@ def table_html(
             parts.append(
                 f'<td class="number">{escape(number(cell, digits))}</td>'  # type: ignore[arg-type]
                 if is_number
-                else f"<td>{escape(cell)}</td>"
+                else f"<td{_LONG if _is_long(cell) else ''}>{escape(cell)}</td>"
             )
         parts.append("</tr>")
     return Markup("".join([*parts, "</tbody></table>"]))
+
+
+def _is_long(cell: object) -> bool:
+    """Whether a cell holds a digest, an address or the like, which must break somewhere on a narrow screen."""
+    return any(len(word) > 24 for word in str(cell).split())
 
 
 def paragraph_html(text: str) -> Markup:

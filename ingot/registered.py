@@ -13,8 +13,8 @@ from ingot.model_versions import ModelVersion
 from ingot.storage import Store
 from ingot.tracking_records import VersionRecord
 
-LATEST = "latest"
-"""Alias of the newest version of a corpus."""
+NEWEST = "newest"
+"""Alias of the newest version of a corpus; MLflow keeps `latest` for itself."""
 
 
 def corpus_model(corpus: str) -> str:

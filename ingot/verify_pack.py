@@ -201,18 +201,37 @@ def check_registered(files: Files, pack: Record, records: list[Record]) -> Recor
     if manifest["fingerprint"] != registered["details"]["checkpoint_fingerprint"]:
         raise Wrong(f"checkpoint/manifest.json is of another training run than {where} says")
     stated = {
-        "tokenizer_digest": registered["evidence"].get("tokenizer"),
-        "recipe_digest": registered["evidence"].get("recipe"),
-        "data_digest": registered["evidence"].get("corpus_root_digest"),
+        "tokenizer_digest": registered["evidence"]["tokenizer"],
+        "recipe_digest": registered["evidence"]["recipe"],
+        "data_digest": check_tokens(files, registered),
     }
     for name, digest in sorted(stated.items()):
-        if name in manifest and digest is not None and manifest[name] != digest:
+        if manifest[name] != digest:
             raise Wrong(f"checkpoint/manifest.json has another {name} than {where}")
     recipe = digest_of(registered["details"]["recipe"])
-    if recipe != registered["evidence"].get("recipe", recipe) or recipe != registered["details"]["recipe_digest"]:
+    if recipe != registered["evidence"]["recipe"] or recipe != registered["details"]["recipe_digest"]:
         raise Wrong(f"the recipe in {where} is not the one its digest names")
     ok(f"{where} registered this checkpoint as {subject}, with {len(manifest['files'])} files and its recipe")
     return registered
+
+
+def check_tokens(files: Files, registered: Record) -> str:
+    """What the checkpoint must name as its data: the tokens of this corpus version by this tokenizer, in order."""
+    where = f"ledger record {registered['sequence']}"
+    tokens = check_record("tokens.json", files["tokens.json"], registered["details"]["tokens_key"])
+    for name, mine in (("corpus_root_digest", "corpus_root_digest"), ("tokenizer_digest", "tokenizer")):
+        if tokens[name] != registered["evidence"][mine]:
+            raise Wrong(f"tokens.json has another {name} than {where}")
+    if tokens["num_tokens"] != sum(shard["num_tokens"] for shard in tokens["shards"]):
+        raise Wrong("tokens.json does not add up")
+    if tokens["num_tokens"] != registered["details"]["num_tokens"]:
+        raise Wrong(f"tokens.json counts other tokens than {where}")
+    return digest_of(
+        {
+            **{name: tokens[name] for name in ("corpus_root_digest", "tokenizer_digest", "split")},
+            "shards": [[shard["bin_sha256"], shard["num_tokens"]] for shard in tokens["shards"]],
+        }
+    )
 
 
 def check_corpora(files: Files, pack: Record, records: list[Record], registered: Record) -> None:
@@ -236,8 +255,14 @@ def check_corpora(files: Files, pack: Record, records: list[Record], registered:
         else:
             raise Wrong(f"the ledger has no record that publishes {name}")
         check_decisions(files, name, identity)
+        tokens = json.loads(files["tokens.json"])
+        train = [shard["sha256"] for shard in identity["shards"] if shard["split"] == "train"]
+        if tokens["corpus_root_digest"] == identity["root_digest"] and train != [
+            shard["shard_sha256"] for shard in tokens["shards"]
+        ]:
+            raise Wrong(f"tokens.json was made of other shards than those {place} lists for training")
         identities.append((digest, identity["root_digest"]))
-        ok(f"ledger record {record['sequence']} published {name}; its identity, shards and decisions agree")
+        ok(f"ledger record {record['sequence']} published {name}; identity, shards, tokens and decisions agree")
     wanted = (registered["evidence"]["corpus_identity"], registered["evidence"]["corpus_root_digest"])
     if wanted not in identities:
         raise Wrong("the corpus version that the model was trained on is not in the pack")

@@ -6,7 +6,7 @@ from datasets_pipeline.card import description
 from ingot import ledger, manifest, model_versions, tracking_versions
 from ingot.ledger import Entry
 from ingot.refs import CorpusRef
-from ingot.registered import LATEST, corpus_model, model_address
+from ingot.registered import NEWEST, corpus_model, model_address
 from ingot.storage import Store
 from ingot.tracking_records import VersionRecord
 
@@ -48,7 +48,7 @@ def corpus_record(store: Store, corpus: str, number: int, entries: Sequence[Entr
             "ingot.identity_digest": ref.identity_digest,
             **({"ingot.ledger": str(published.sequence)} if published else {}),
         },
-        aliases=(LATEST,) if number == newest else (),
+        aliases=(NEWEST,) if number == newest else (),
         kind="corpus",
         description=description(
             found, ref, published, [(f"{name}/{n}", model_address(name, n)) for name, n in trained]

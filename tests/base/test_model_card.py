@@ -72,7 +72,7 @@ def test_a_description_stays_below_what_mlflow_stores_and_says_what_it_leaves_ou
     found["ledger"] = found["ledger"] * 40
     text = card_markdown(found)
     assert len(text) <= markdown.DESCRIPTION_CHARACTERS
-    assert "more | &emsp;1" in text.replace("&emsp;19", "&emsp;1") and "**Digests**" in text
+    assert "more | &emsp;1" in text.replace("&emsp;19", "&emsp;1") and "**Digests** (SHA-256)" in text
     found["verdict"]["reason"] = "r" * 9000  # a reason is cut, a table is shortened
     assert len(card_markdown(found)) <= markdown.DESCRIPTION_CHARACTERS
     found["code"] = {"version": "v" * 9000}

@@ -204,6 +204,9 @@ def _train(store: Store, number: int) -> model_versions.ModelVersion:
         "kind": "checkpoint",
         "fingerprint": fingerprint,
         "step": 12,
+        "recipe_digest": digest_of(RECIPE),
+        "tokenizer_digest": tokens.tokenizer_digest,
+        "data_digest": data_digest(tokens),
         "files": [{"name": name, "size": len(data), "sha256": sha256_hex(data)} for name, data in files.items()],
     }
     assert store.put_if_absent(f"{key}/manifest.json", record)
@@ -229,6 +232,13 @@ def _train(store: Store, number: int) -> model_versions.ModelVersion:
         },
         actor=ACTOR,
     )  # fmt: skip
+
+
+def data_digest(tokens: TokensRef) -> str:
+    """As `training.batches` has it, which would import torch."""
+    names = ("corpus_root_digest", "tokenizer_digest", "split")
+    shards = [[shard.bin_sha256, shard.num_tokens] for shard in tokens.shards]
+    return digest_of({**{name: getattr(tokens, name) for name in names}, "shards": shards})
 
 
 def _tokenize(store: Store, found: Manifest) -> TokensRef:

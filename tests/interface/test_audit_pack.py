@@ -149,6 +149,11 @@ def forged(pack: Files, what: str) -> Files:
         files[measured] = changed(
             pack[measured], measured, lambda record: record["documents"][0].update(nats=1.0)
         )
+    if what == "tokens":
+        key = json.loads(lines[3])["details"]["tokens_key"]
+        files["tokens.json"] = changed(
+            pack["tokens.json"], key, lambda record: record["shards"][0].update(bin_sha256="0" * 64)
+        )
     if what == "decisions":
         files["decisions.json"] = pack["decisions.json"].replace(b'"documents": 3', b'"documents": 4')
     if what == "ledger record":
@@ -169,6 +174,7 @@ def forged(pack: Files, what: str) -> Files:
         ("card", "card.json tells ledger record 4 differently"),
         ("verdict on the card", "card.json has another verdict than the ledger"),
         ("checkpoint", "checkpoint/manifest.json is not the one that ledger record 4 registered"),
+        ("tokens", "checkpoint/manifest.json has another data_digest than ledger record 4"),
         ("corpus", "corpora/handbook@2.json is not the one that ledger record 3 published"),
         ("swapped verdict", " is not the verdict that ledger record 5 names"),
         ("evaluation", " states 2.4 bits per byte, its documents give 0.02"),
