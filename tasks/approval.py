@@ -13,7 +13,7 @@ from prefect.input import RunInput
 from prefect.input.actions import create_flow_run_input, read_flow_run_input
 from pydantic import BaseModel, ConfigDict, Field
 
-from ingot import evidence, ledger, model_versions, promotion, tracking_versions
+from ingot import evidence, ledger, model_versions, promotion, registered, tracking_versions
 from ingot.errors import GateError, RecipeError
 from ingot.ledger import Actor
 from ingot.promotion import Approval, Promotion
@@ -159,8 +159,9 @@ def _told(done: Promotion) -> str:
 
 @task(name="move alias", cache_policy=NO_CACHE, **policies.VIEW)
 def move_alias(question: Question) -> None:
-    """Point MLflow's alias where the ledger points."""
+    """Point MLflow's alias where the ledger points, and write the pages of the versions it moved from and to."""
     here = runtime()
     number = model_versions.champion_version(ledger.read(here.store), question.name)
     if number is not None:
         tracking_versions.set_alias(here.tracking_uri, question.name, "champion", number)
+        registered.show_again(here.store, here.tracking_uri, question.name)
