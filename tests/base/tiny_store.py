@@ -204,7 +204,6 @@ def _train(store: Store, number: int) -> model_versions.ModelVersion:
         "kind": "checkpoint",
         "fingerprint": fingerprint,
         "step": 12,
-        "recipe_digest": digest_of(RECIPE),
         "tokenizer_digest": tokens.tokenizer_digest,
         "data_digest": data_digest(tokens),
         "files": [{"name": name, "size": len(data), "sha256": sha256_hex(data)} for name, data in files.items()],
