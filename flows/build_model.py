@@ -6,9 +6,11 @@ from flows.curate_corpus import curate_corpus
 from flows.evaluate_model import evaluate_model
 from flows.train_model import train_model
 from ingot.refs import VerdictRef
+from tasks.heartbeat import watched
 
 
 @flow(name="build model", persist_result=False)
+@watched
 def build_model(recipe: str, overrides: dict[str, str] | None = None) -> VerdictRef:
     """Curate the recipe's sources, train on the new corpus version, evaluate, and ask the gate.
 

@@ -5,10 +5,12 @@ from prefect import flow
 from ingot.recipe_files import load_recipe
 from ingot.refs import CorpusRef
 from tasks.curation import acquire, analyse, decide, publish, show_corpus
+from tasks.heartbeat import watched
 from tasks.runtime import worker_pool
 
 
 @flow(name="curate corpus", persist_result=False)
+@watched
 def curate_corpus(recipe: str, overrides: dict[str, str] | None = None) -> CorpusRef:
     """Turn a recipe's sources into a published corpus version, reusing what did not change.
 

@@ -7,10 +7,12 @@ from ingot.recipe_files import load_recipe
 from ingot.refs import VerdictRef
 from tasks.corpus import find_corpus
 from tasks.evaluation import evaluate, judge_candidate, show_evaluation
+from tasks.heartbeat import watched
 from tasks.runtime import runtime
 
 
 @flow(name="evaluate model", persist_result=False)
+@watched
 def evaluate_model(recipe: str, model: str | None = None, overrides: dict[str, str] | None = None) -> VerdictRef:
     """Measure a model version beside its baselines and the champion, and let the gate judge it.
 

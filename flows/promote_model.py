@@ -6,9 +6,11 @@ from prefect.states import Completed, Failed, State
 
 from ingot.errors import IngotError
 from tasks.approval import ask_again, decide, find_question, form, move_alias, show_evidence
+from tasks.heartbeat import watched
 
 
 @flow(name="promote model", flow_run_name="promote {model}", persist_result=False)
+@watched
 def promote_model(model: str) -> State:
     """Show a person the evidence about a model version, wait for a decision, and make it the champion.
 

@@ -7,11 +7,13 @@ from ingot.model_versions import ModelVersion
 from ingot.recipe_files import load_recipe
 from ingot.refs import CheckpointRef
 from tasks.corpus import find_corpus
+from tasks.heartbeat import watched
 from tasks.runtime import worker_pool
 from tasks.training import register, show_model, tokenize, train_stage
 
 
 @flow(name="train model", persist_result=False)
+@watched
 def train_model(recipe: str, corpus: str | None = None, overrides: dict[str, str] | None = None) -> ModelVersion:
     """Train a recipe's stages on a corpus version and register the result as candidate.
 

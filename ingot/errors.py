@@ -11,6 +11,7 @@ that they survive pickling between processes.
     +- StorageError     the store could not do what was asked              exit 75
     |  +- IntegrityError  stored bytes are not what was recorded           exit 5
     +- BusyError        somebody else is at work; try again                exit 75
+    +- RunCancelled     somebody cancelled the run                         exit 130
     +- TrainingError    a training stage stopped                           exit 1
     +- ServiceError     a local service did not start or answer            exit 75
 """
@@ -70,6 +71,13 @@ class BusyError(IngotError):
 
     code = "INGOT-BUSY"
     exit_code = 75
+
+
+class RunCancelled(IngotError):
+    """A run was cancelled by a person."""
+
+    code = "INGOT-CANCELLED"
+    exit_code = 130
 
 
 class TrainingError(IngotError, RuntimeError):

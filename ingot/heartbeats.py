@@ -7,6 +7,7 @@ them. A file names a process by pid and start time, so a pid that was given away
 
 import json
 import os
+import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ BEAT_SECONDS = 5.0
 """How often a living run renews its file."""
 DEAD_AFTER_SECONDS = 180.0
 """A run whose process cannot be looked up (another machine's) is dead after so long without a sign."""
+_ASKED = "cancel"
+_changing = threading.Lock()  # a renewal must not lose what the run waits for
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,45 @@ class Heartbeat:
         return start_time_of(self.pid) == self.start_time
 
 
+@dataclass(frozen=True)
+class Process:
+    """A process that cannot be confused with a later one of the same pid, on whatever machine; `str` of it is a tag."""
+
+    host: str
+    pid: int
+    start_time: float
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.pid}:{self.start_time}"
+
+    @classmethod
+    def current(cls) -> "Process":
+        """The calling process."""
+        pid = os.getpid()
+        return cls(os.uname().nodename, pid, start_time_of(pid) or 0.0)
+
+    @classmethod
+    def parse(cls, text: str) -> "Process | None":
+        """What `str` wrote; None for anything else."""
+        rest, _, start_time = text.rpartition(":")
+        host, _, pid = rest.rpartition(":")
+        try:
+            return cls(host, int(pid), float(start_time)) if host else None
+        except ValueError:
+            return None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it certainly ended: it was of this machine, and runs no more."""
+        if self.host != os.uname().nodename or not self.start_time:
+            return False
+        return start_time_of(self.pid) != self.start_time
+
+
 def of_this_process(flow_run_id: str, flow: str, waiting: str = "") -> Heartbeat:
     """A sign of life of the calling process."""
-    pid = os.getpid()
-    return Heartbeat(flow_run_id, flow, os.uname().nodename, pid, start_time_of(pid) or 0.0, time.time(), waiting)
+    here = Process.current()
+    return Heartbeat(flow_run_id, flow, here.host, here.pid, here.start_time, time.time(), waiting)
 
 
 def start_time_of(pid: int) -> float | None:
@@ -69,14 +107,39 @@ def write(home: Path, beat: Heartbeat) -> None:
 
 def say_waiting(home: Path, flow_run_id: str, waiting: str) -> None:
     """Note what a run waits for (empty: it works again); nothing when it has no file."""
-    beat = read(home, flow_run_id)
-    if beat is not None:
-        write(home, replace(beat, waiting=waiting, time=time.time()))
+    with _changing:
+        beat = read(home, flow_run_id)
+        if beat is not None:
+            write(home, replace(beat, waiting=waiting, time=time.time()))
+
+
+def renew(home: Path, beat: Heartbeat) -> None:
+    """Give the sign again, with the time of now and with what the run waits for by its own word."""
+    with _changing:
+        known = read(home, beat.flow_run_id)
+        write(home, replace(beat, waiting=known.waiting if known else beat.waiting, time=time.time()))
 
 
 def remove(home: Path, flow_run_id: str) -> None:
     """The run has ended."""
-    (folder_of(home) / f"{flow_run_id}.json").unlink(missing_ok=True)
+    for suffix in ("json", _ASKED):
+        (folder_of(home) / f"{flow_run_id}.{suffix}").unlink(missing_ok=True)
+
+
+def ask_to_end(home: Path, flow_run_id: str, why: str) -> None:
+    """Leave word for a run's process, before it gets its TERM, that it is cancelled and by whom."""
+    folder_of(home).mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder_of(home) / f"{flow_run_id}.{_ASKED}"
+    with open(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:
+        file.write(why)
+
+
+def asked_to_end(home: Path, flow_run_id: str) -> str | None:
+    """Why a run is to end as cancelled; None when nobody asked here."""
+    try:
+        return (folder_of(home) / f"{flow_run_id}.{_ASKED}").read_text() or None
+    except OSError:
+        return None
 
 
 def read(home: Path, flow_run_id: str) -> Heartbeat | None:

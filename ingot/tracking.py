@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ingot.errors import ServiceError
+from ingot.heartbeats import Process
 from ingot.tracking_records import DatasetInput, Point, RunRecord, as_param
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 RUN_TAG = "ingot.run"
 HEARTBEAT_TAG = "ingot.heartbeat"
+PROCESS_TAG = "ingot.process"
+"""The process that feeds a run, as host:pid:start time: on its own machine it is known to be dead at once."""
 LOGGED_TAG = "ingot.logged_steps"
 ENDED_TAG = "ingot.ended"
 HEARTBEAT_SECONDS = 15.0
@@ -103,7 +106,8 @@ def open_run(
 def reap_dead_runs(tracking_uri: str, max_age_seconds: float = DEAD_AFTER_SECONDS) -> int:
     """End every RUNNING run of ours whose heartbeat is older than this as FAILED; returns how many.
 
-    Their end time is their last heartbeat. Raises ServiceError when MLflow does not answer.
+    A run whose process was of this machine and is gone does not wait for that. The end time of each is its
+    last heartbeat. Raises ServiceError when MLflow does not answer.
     """
 
     def reap(client: Any) -> int:
@@ -114,7 +118,8 @@ def reap_dead_runs(tracking_uri: str, max_age_seconds: float = DEAD_AFTER_SECOND
             if RUN_TAG not in tags:
                 continue
             beat = int(tags.get(HEARTBEAT_TAG) or run.info.start_time or 0)
-            if beat < oldest:
+            process = Process.parse(tags.get(PROCESS_TAG, ""))
+            if beat < oldest or (process is not None and process.is_gone):
                 terminate(client, run.info.run_id, "FAILED", "no heartbeat: the process was killed", beat)
                 reaped += 1
         return reaped
@@ -159,6 +164,23 @@ def ask(tracking_uri: str, call: Callable[[Any], _T]) -> _T:
         ) from error
 
 
+def pages_of_flow_runs(tracking_uri: str, flow_run_ids: Iterable[str]) -> dict[str, str]:
+    """Name and address of the pages of the runs that these Prefect flow runs fed.
+
+    Raises ServiceError when MLflow does not answer.
+    """
+
+    def look(client: Any) -> dict[str, str]:
+        found = {}
+        for flow_run_id in flow_run_ids:
+            for run in _all_runs(client, f"tags.`prefect.flow_run_id` = '{flow_run_id}'"):
+                page = f"{tracking_uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+                found[str(run.info.run_name)] = page
+        return found
+
+    return ask(tracking_uri, look)
+
+
 def open_remote(client: Any, record: RunRecord) -> tuple[str, dict[str, int], int | None]:
     """Run id, the last logged step of each curve, and the end of a run that had finished; creates what is missing.
 
@@ -169,17 +191,18 @@ def open_remote(client: Any, record: RunRecord) -> tuple[str, dict[str, int], in
     run = find_run(client, record.run_key)
     finished = run is not None and run.info.status == "FINISHED"
     now = str(now_ms())
-    own = {**record.tags, RUN_TAG: record.run_key, HEARTBEAT_TAG: now}
+    own = {**record.tags, RUN_TAG: record.run_key, HEARTBEAT_TAG: now, PROCESS_TAG: str(Process.current())}
     if run is None:
         run = client.create_run(
             _experiment_id(client, record.experiment), record.start_time_ms, tags=own, run_name=record.name
         )
     else:
+        # Before the status: a run that says RUNNING and names a dead process would be ended by the reaper.
+        log_tags(client, run.info.run_id, own)
         if not finished:
             client.update_run(run.info.run_id, status="RUNNING")
         if ENDED_TAG in run.data.tags:
             client.delete_tag(run.info.run_id, ENDED_TAG)
-        log_tags(client, run.info.run_id, own)
     run_id: str = run.info.run_id
     # A param cannot be changed; a resumed run that would is told so by MLflow, and only new ones are sent.
     params = [Param(k, as_param(v)[:6000]) for k, v in record.params.items() if k not in run.data.params]

@@ -1,6 +1,7 @@
 """`ingot`: the command line. Parses, calls the layer below, prints; every error has a code and a remedy.
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 gate, 4 not found, 5 integrity, 75 try again.
+Exit codes: 0 ok, 1 failed, 2 usage, 3 gate, 4 not found, 5 integrity, 75 try again,
+130 cancelled.
 Heavy libraries are imported by the command that needs them, so that `ingot --help` is instant.
 """
 

@@ -1,4 +1,4 @@
-"""`ingot curate | train | evaluate | build`: run a flow here, shown in the Prefect UI while it runs."""
+"""`ingot curate | train | evaluate | build`: run a flow, here or on a worker, shown in the Prefect UI."""
 
 import os
 from argparse import Namespace
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ingot import manifest, model_versions
+from ingot import manifest, model_versions, run_tags
 from ingot.config import Recipe
-from ingot.errors import GateError, NotFoundError, RecipeError
+from ingot.errors import GateError, NotFoundError, RecipeError, RunCancelled
+from ingot.ledger import Actor
 from ingot.model_versions import ModelVersion
 from ingot.recipe_files import find_recipe, load_recipe
 from ingot.refs import CorpusRef, VerdictRef
@@ -20,44 +21,55 @@ from interface.output import Printer, progress_bars
 
 def curate(options: Namespace, printer: Printer) -> int:
     """`ingot curate`."""
-    corpus: CorpusRef = _run(open_order(options, reads=True), printer, "curate_corpus")
-    print_corpus(corpus, printer)
-    printer.result({"corpus": corpus.model_dump(mode="json")})
-    return 0
+    order = open_order(options, reads=True)
+
+    def show(corpus: CorpusRef) -> int:
+        print_corpus(corpus, printer)
+        printer.result({"corpus": corpus.model_dump(mode="json")})
+        return 0
+
+    return perform(order, options, printer, "curate_corpus", show)
 
 
 def train(options: Namespace, printer: Printer) -> int:
     """`ingot train`."""
     order = open_order(options, trains=True)
     before = _known(order)
-    version = _run(order, printer, "train_model", corpus=options.corpus)
-    reused = version.version in before.models
-    print_version(version, printer, reused=reused)
-    printer.result(
-        {"model": version.name, "version": version.version, "checkpoint": version.checkpoint_key, "reused": reused}
-    )
-    return 0
+
+    def show(version: ModelVersion) -> int:
+        reused = version.version in before.models
+        print_version(version, printer, reused=reused)
+        printer.result(
+            {"model": version.name, "version": version.version, "checkpoint": version.checkpoint_key, "reused": reused}
+        )
+        return 0
+
+    return perform(order, options, printer, "train_model", show, corpus=options.corpus)
 
 
 def evaluate(options: Namespace, printer: Printer) -> int:
     """`ingot evaluate`; exit code 3 when the gate says FAIL."""
-    return print_verdict(_run(open_order(options), printer, "evaluate_model", model=options.model), printer)
+    order = open_order(options)
+    return perform(order, options, printer, "evaluate_model", lambda v: print_verdict(v, printer), model=options.model)
 
 
 def build(options: Namespace, printer: Printer) -> int:
     """`ingot build`; exit code 3 when the gate says FAIL."""
     order = open_order(options, reads=True, trains=True)
     before = _known(order)
-    verdict: VerdictRef = _run(order, printer, "build_model")
-    store = open_store(open_settings())
-    name, number = manifest.find(store, before.corpus)
-    corpus = manifest.ref_of(manifest.read(store, name, number), number, reused=number in before.corpora)
-    print_corpus(corpus, printer)
-    version = model_versions.resolve(store, f"{verdict.model}/{verdict.version}")
-    reused = version.version in before.models
-    print_version(version, printer, reused=reused)
-    model = {"name": version.name, "version": version.version, "reused": reused}
-    return print_verdict(verdict, printer, corpus=corpus.model_dump(mode="json"), model=model)
+
+    def show(verdict: VerdictRef) -> int:
+        store = open_store(open_settings())
+        name, number = manifest.find(store, before.corpus)
+        corpus = manifest.ref_of(manifest.read(store, name, number), number, reused=number in before.corpora)
+        print_corpus(corpus, printer)
+        version = model_versions.resolve(store, f"{verdict.model}/{verdict.version}")
+        reused = version.version in before.models
+        print_version(version, printer, reused=reused)
+        model = {"name": version.name, "version": version.version, "reused": reused}
+        return print_verdict(verdict, printer, corpus=corpus.model_dump(mode="json"), model=model)
+
+    return perform(order, options, printer, "build_model", show)
 
 
 @dataclass(frozen=True)
@@ -128,27 +140,63 @@ def _known(order: Order) -> _Known:
     )
 
 
-def _run(order: Order, printer: Printer, flow: str, **arguments: Any) -> Any:
+def perform(
+    order: Order, options: Namespace, printer: Printer, flow: str, show: Callable[[Any], int], **arguments: Any
+) -> int:
+    """Run the flow of a command here and `show` what it gave; returns the exit code.
+
+    With `--detach` a worker runs it. A `--request-id` that was used before runs nothing: the first run is followed.
+    """
+    from interface import requests
+
     addresses = connect(open_settings(), printer)
+    given = {"recipe": str(order.file.absolute()), "overrides": order.changes or None, **arguments}
+    claimed = None
+    if options.detach or options.request_id:
+        asked = requests.ask(flow, given, detach=options.detach, request_id=options.request_id)
+        if options.detach or not asked.is_new:
+            return requests.tell(asked, printer, addresses, follow=not options.detach)
+        claimed = asked.run["id"]
     with progress_bars(quiet=printer.as_json) as report:
-        result = run_flow(flow, report, recipe=str(order.file), overrides=order.changes or None, **arguments)
+        result = run_flow(flow, report, **given, **({"flow_run_id": claimed} if claimed else {}))
     printer.line(f"Prefect {addresses['prefect']}   MLflow {addresses['mlflow']}")
-    return result
+    return show(result)
 
 
-def run_flow(name: str, report: Callable[[str, int, int], None], **arguments: Any) -> Any:
-    """Call a flow in this process, with its progress told to `report`."""
+def run_flow(
+    name: str, report: Callable[[str, int, int], None], *, flow_run_id: str | None = None, **arguments: Any
+) -> Any:
+    """Call a flow in this process, with its progress told to `report`.
+
+    flow_run_id: a run that was made for it already; None makes one. Raises RunCancelled when somebody cancelled it.
+    """
     import importlib
 
     from prefect import tags
+    from prefect.exceptions import CancelledRun
 
     from deployments.prefect_api import process_tag
     from tasks.runtime import listen
 
     listen(report)
-    # Should this process be killed, the next `ingot up` knows by the tag that the run is dead.
-    with tags(process_tag()):
-        return getattr(importlib.import_module(f"flows.{name}"), name)(**arguments)
+    flow = getattr(importlib.import_module(f"flows.{name}"), name)
+    try:
+        # Should this process be killed, the next `ingot up` knows by the tag that the run is dead.
+        with tags(process_tag(), *run_tags.made_for(Actor.current().id)):
+            return flow(**arguments) if flow_run_id is None else _execute(flow, flow_run_id, arguments)
+    except CancelledRun as error:
+        raise RunCancelled(f"{error}; run the same command again to continue") from None
+
+
+def _execute(flow: Any, flow_run_id: str, arguments: dict[str, Any]) -> Any:
+    from uuid import UUID
+
+    from prefect.client.orchestration import get_client
+    from prefect.flow_engine import run_flow
+
+    with get_client(sync_client=True) as client:
+        made = client.read_flow_run(UUID(flow_run_id))
+    return run_flow(flow, flow_run=made, parameters=arguments, return_type="result")
 
 
 def print_corpus(corpus: CorpusRef, printer: Printer) -> None:

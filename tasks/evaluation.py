@@ -211,7 +211,10 @@ def show_evaluation(corpus: CorpusRef, version: ModelVersion, evaluation: Evalua
     stored = here.store.read_record(verdict.key)
     judged = Verdict.model_validate({name: stored[name] for name in Verdict.model_fields if name in stored})
     create_markdown_artifact(
-        evaluation_markdown(version, result, verdict), key="evaluation", description=version.subject
+        evaluation_markdown(version, result, verdict),
+        key="evaluation",
+        # Read by `ingot run --follow`, whose exit code is the gate's.
+        description=f"{version.subject}: {verdict.verdict}",
     )
     with tracking.open_run(
         here.tracking_uri,

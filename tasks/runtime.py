@@ -11,6 +11,7 @@ from functools import lru_cache
 from uuid import UUID
 
 from datasets_pipeline.parallel import Pool, open_pool
+from ingot import run_tags
 from ingot.ledger import Actor
 from ingot.settings import Settings
 from ingot.storage import Store
@@ -52,9 +53,10 @@ def _places() -> tuple[Settings, Store]:
 
 @lru_cache(maxsize=1)
 def current_actor() -> Actor:
-    """The person of this process; of a run that a worker started, the schedule, or the service itself.
+    """The person of this process; of a run that a worker started, who asked for it, the schedule, or the service.
 
-    Who pressed Run in the Prefect UI is not known: its open-source server has no users.
+    Who pressed Run in the Prefect UI is not known: its open-source server has no users. A run asked for by
+    `--detach` carries the name, as declared as everything that anybody can write into a tag.
     """
     run_id = os.environ.get("PREFECT__FLOW_RUN_ID")
     if not run_id:
@@ -63,6 +65,9 @@ def current_actor() -> Actor:
 
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(UUID(run_id))
+    person = run_tags.requested_by(run.tags)
+    if person is not None:
+        return Actor("person", person, "declared")
     deployment = f"prefect-deployment:{run.deployment_id}"
     return Actor("schedule" if run.auto_scheduled else "service", deployment, "declared")
 
