@@ -191,7 +191,8 @@ class _Start:
             for name in sorted(waiting):
                 if self._is_ready(name):
                     waiting.discard(name)
-            if due and PREFECT not in waiting:
+            # Both servers: one that loses its port to another program gets a new one, which the workers are told.
+            if due and not waiting & set(SERVERS):
                 self._launch_workers(due)
                 waiting |= set(due)
                 due = []
@@ -270,8 +271,6 @@ class _Start:
         if child.poll() is not None:
             port_taken = services.lost_its_port(services.log_path(self.settings, name))
             if port_taken and name in self.taken and len(self.taken[name]) < _TRIES_FOR_A_PORT:
-                if not set(self.launched) <= set(SERVERS):
-                    raise self._failure(name, "lost its port to another program; run `ingot up` again")
                 self._launch_server(name)
                 return False
             raise self._failure(name, f"ended with status {child.returncode}")

@@ -8,13 +8,8 @@ ASGI layer around the whole application, so that nothing inside is reached witho
 import hmac
 import os
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+from deployments.page_policy import App, Message, Receive, Send, stay_here
 
 DOOR_VARIABLE = "_INGOT_DOOR"
 """Holds `user:password` for the server's process. Not an INGOT_ name: settings refuse those they do not know."""
@@ -31,7 +26,7 @@ def create_app() -> App:
         raise RuntimeError(f"{DOOR_VARIABLE} is not set; start this server with `ingot up`")
     from mlflow.server.fastapi_app import app
 
-    return behind_door(app, pair)
+    return behind_door(stay_here(app), pair)
 
 
 def behind_door(app: App, pair: str) -> App:

@@ -140,7 +140,9 @@ def define(
     command: tuple[str, ...]
     if name == PREFECT:
         assert port is not None and credential is not None
-        command = ("-m", "prefect", "server", "start", "--host", ports.LOOPBACK, "--port", str(port))
+        # What `prefect server start` does, with our policy on the pages.
+        command = ("-m", "uvicorn", "--factory", "deployments.prefect_app:create_app", "--host", ports.LOOPBACK)
+        command = (*command, "--port", str(port), "--timeout-keep-alive", "5")
         own = {
             "PREFECT_HOME": str(home / "prefect"),
             "PREFECT_SERVER_API_AUTH_STRING": credential.pair,
@@ -152,8 +154,9 @@ def define(
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": _origins(port),
             "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P30D",
-            "PREFECT_CLI_COLORS": "false",
             **databases.prefect_environment(settings),
+            "PREFECT__SERVER_FINAL": "1",
+            "PYTHONPATH": _python_path(settings.environ),
         }
         folder = home / "prefect"
     elif name == MLFLOW:

@@ -1,62 +1,56 @@
 """The pages people look at, in a real browser: what the road made is there to be seen."""
 
 import re
-import shutil
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import Edited
+from tests.e2e.pages import CHROMIUM, Browser, open_browser
 from tests.e2e.site import Site
 
-pytestmark = pytest.mark.stack
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--window-size=1400,1100",
-)  # fmt: skip
-_PATIENCE_MS = 30_000  # of the page's own clock, which runs ahead while nothing is on its way
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no chromium here; install it (Debian: apt-get install chromium) to look at the pages"
+    ),
+]
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Path:
-    """The folder of the pictures; skips where there is no Chromium."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium here; install it (Debian: apt-get install chromium) to look at the pages")
-    return tmp_path
+@pytest.fixture(scope="module")
+def browser(site: Site, edited: Edited, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A window that has logged in; nothing it showed may have asked beyond this machine."""
+    with open_browser(site, tmp_path_factory.mktemp("pictures")) as window:
+        window.log_in()
+        window.see("Flow Runs")
+        yield window
+        assert window.strays == []
+        assert len(window.asked) > 50, "the list of what was asked is empty: the watch is broken"
 
 
-def look(folder: Path, address: str, *words: str) -> str:
-    """The page once its scripts have run, and its picture in the folder; tries twice on a busy machine."""
-    text, page = "", ""
-    for attempt in ("first", "second"):
-        command = [
-            str(CHROMIUM), *FLAGS, f"--user-data-dir={folder / attempt}", f"--virtual-time-budget={_PATIENCE_MS}",
-            f"--screenshot={folder / 'page.png'}", "--dump-dom", address,
-        ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        page = done.stdout
-        text = re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)
-        if all(word in text for word in words):
-            break
-    for word in words:
-        assert word in text, f"{address} does not show {word!r}: {' '.join(text.split())[:1000]}"
-    return page
+def test_without_the_secret_prefect_shows_its_login_and_nothing_else(
+    site: Site, edited: Edited, tmp_path: Path
+) -> None:
+    with open_browser(site, tmp_path) as stranger:
+        stranger.prefect("runs", "Login")
+        assert "build model" not in stranger.page.content()
+        stranger.picture("prefect-login")
+        stranger.log_in("ingot:guessed")
+        stranger.see("Login")
+        assert "login" in stranger.page.url
 
 
-def prefect(site: Site, path: str) -> str:
-    return f"{site.stack.prefect_ui_url}/v2/{path}"
+def test_prefect_lists_the_runs(browser: Browser) -> None:
+    browser.prefect("runs", "build model", "curate corpus", "train model", "Completed", "Crashed")
+    browser.picture("prefect-runs")
 
 
-def test_prefect_lists_the_runs(site: Site, edited: Edited, browser: Path) -> None:
-    look(browser, prefect(site, "runs"), "build model", "curate corpus", "train model", "Completed", "Crashed")
-
-
-def test_prefect_shows_the_run_of_a_build_and_its_steps(site: Site, edited: Edited, browser: Path) -> None:
+def test_prefect_shows_the_run_of_a_build_and_its_steps(site: Site, browser: Browser) -> None:
     build = site.newest_flow_run("build model")
-    page = prefect(site, f"runs/flow-run/{build['id']}?tab=SubflowRuns")
-    look(browser, page, "build model", build["name"], "evaluate model", "Completed")
+    browser.prefect(
+        f"runs/flow-run/{build['id']}?tab=SubflowRuns", "build model", build["name"], "evaluate model", "Completed"
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,26 +62,39 @@ def test_prefect_shows_the_run_of_a_build_and_its_steps(site: Site, edited: Edit
         ("evaluation", ("tiny/3", "bits per byte", "ngram")),
     ],
 )
-def test_prefect_shows_what_a_build_made(
-    site: Site, edited: Edited, browser: Path, key: str, words: tuple[str, ...]
-) -> None:
+def test_prefect_shows_what_a_build_made(site: Site, browser: Browser, key: str, words: tuple[str, ...]) -> None:
     build = site.newest_flow_run("build model")
     shown = site.artifacts([run["id"] for run in site.subflow_runs(build["id"]).values()])
-    page = look(browser, prefect(site, f"artifacts/artifact/{shown[key]['id']}"), *words)
+    page = browser.prefect(f"artifacts/artifact/{shown[key]['id']}", *words)
+    if key == "lineage":
+        browser.page.wait_for_selector("svg[id^=mermaid], svg.flowchart")
+        page = browser.page.content()
     assert (key == "lineage") == ("<svg" in page and "flowchart-v2" in page)  # drawn, not quoted
+    browser.picture(f"prefect-{key}")
 
 
-def test_prefect_offers_the_deployments_with_the_nightly(site: Site, edited: Edited, browser: Path) -> None:
-    look(browser, prefect(site, "deployments"), "nightly", "At 02:00 AM", "build", "train", "evaluate")
+def test_prefect_offers_the_deployments_with_the_nightly(browser: Browser) -> None:
+    browser.prefect("deployments", "nightly", "At 02:00 AM", "build", "train", "evaluate")
+    browser.picture("prefect-deployments")
 
 
-def test_mlflow_shows_the_training_run_with_its_data_and_files(site: Site, edited: Edited, browser: Path) -> None:
+def test_mlflow_shows_the_training_run_with_its_data_and_files(site: Site, browser: Browser) -> None:
     run = next(run for run in site.mlflow_runs("training") if "handbook@2" in run.info.run_name)
-    page = f"{site.mlflow_uri}/#/experiments/{run.info.experiment_id}"
-    look(browser, f"{page}/runs", run.info.run_name, "handbook@2")
-    look(browser, f"{page}/runs/{run.info.run_id}", run.info.run_name, "handbook@2", "Finished", "ingot.root_digest")
-    look(browser, f"{page}/runs/{run.info.run_id}/artifacts/lineage.html", "lineage.html", "recipe.json")
+    page = f"experiments/{run.info.experiment_id}/runs"
+    browser.mlflow(page, run.info.run_name, "handbook@2")
+    browser.mlflow(f"{page}/{run.info.run_id}", run.info.run_name, "handbook@2", "Finished", "ingot.root_digest")
+    browser.picture("mlflow-run")
+    browser.mlflow(f"{page}/{run.info.run_id}/artifacts/lineage.html", "lineage.html", "recipe.json")
 
 
-def test_mlflow_shows_the_model_with_both_aliases(site: Site, edited: Edited, browser: Path) -> None:
-    look(browser, f"{site.mlflow_uri}/#/models/tiny", "Version 1", "Version 3", "candidate", "champion")
+def test_mlflow_finds_runs_by_the_digest_of_a_corpus(site: Site, browser: Browser) -> None:
+    digest = site.corpus(2).identity.root_digest
+    run = next(run for run in site.mlflow_runs("training") if "handbook@2" in run.info.run_name)
+    query = f"tags.%60ingot.root_digest%60%20%3D%20%27{digest}%27"
+    browser.mlflow(f"experiments/{run.info.experiment_id}/runs?searchFilter={query}", run.info.run_name)
+    assert not re.search(r"on handbook@1\b", browser.page.locator("body").inner_text())
+
+
+def test_mlflow_shows_the_model_with_both_aliases(browser: Browser) -> None:
+    browser.mlflow("models/tiny", "Version 1", "Version 3", "candidate", "champion")
+    browser.picture("mlflow-model")
