@@ -1,11 +1,10 @@
 """A candidate in, a person's decision about it out."""
 
 from prefect import flow
-from prefect.flow_runs import suspend_flow_run
 from prefect.states import Completed, Failed, State
 
 from ingot.errors import IngotError
-from tasks.approval import ask_again, decide, find_question, form, move_alias, show_evidence
+from tasks.approval import ask_again, decide, find_question, move_alias, show_evidence, wait_for_answer
 from tasks.heartbeat import watched
 
 
@@ -24,7 +23,7 @@ def promote_model(model: str) -> State:
         question = find_question(model)
         show_evidence(question, return_state=True)  # a view stops nothing
         while True:
-            answer = suspend_flow_run(wait_for_input=form(question), key=f"question-{question.number}")
+            answer = wait_for_answer(question)
             outcome = decide(question, answer.decision, answer.name, answer.reason)
             if not outcome.objection:
                 break

@@ -5,12 +5,16 @@ answer lie with the flow run on the Prefect server (its "inputs"), so that nothi
 """
 
 from typing import Literal
+from uuid import UUID
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from prefect.input.actions import create_flow_run_input, read_flow_run_input
+from prefect.input.run_input import Keyset, keyset_from_paused_state
+from prefect.states import Suspended
 from pydantic import BaseModel, ConfigDict, Field
 
 from ingot import evidence, ledger, model_versions, promotion, registered, tracking_versions
@@ -37,6 +41,14 @@ class Answer(RunInput):
     reason: str = Field(
         title="Reason", description="Why; the ledger keeps it, so no text of documents.", min_length=1, max_length=2000
     )
+
+    @classmethod
+    def save(cls, keyset: Keyset, flow_run_id: UUID | None = None) -> None:
+        """Keep the form with the run; what is there already is left alone, so this may be repeated."""
+        parts = ((keyset["schema"], cls.model_json_schema()), (keyset["description"], cls._description))
+        for key, value in parts:
+            if read_flow_run_input(key, flow_run_id=flow_run_id) is None:
+                create_flow_run_input(key, value, flow_run_id=flow_run_id)
 
 
 class Question(BaseModel):
@@ -115,6 +127,17 @@ def form(question: Question) -> type[Answer]:
     lead = f"Asked again: {evidence.one_line(question.objection)}" if question.objection else "Read the evidence"
     text = f"**{lead}. Decision, name and reason are below the tables.**\n\n{evidence_of(question)}"
     return Answer.with_initial_data(description=text)
+
+
+def wait_for_answer(question: Question) -> Answer:
+    """Suspend the run until a person answers; started again by the answer, return it.
+
+    Prefect keeps the form after it has suspended the run: a kill between the two would leave a run that waits
+    for ever and shows no form. So the form is kept first.
+    """
+    asked, key = form(question), _key(question.number)
+    asked.save(keyset_from_paused_state(Suspended(pause_key=key)))
+    return suspend_flow_run(wait_for_input=asked, key=key)
 
 
 def evidence_of(question: Question) -> str:
