@@ -45,16 +45,10 @@ def train_tokenizer(store: Store, manifest: Manifest, config: TokenizerConfig) -
     """
     import tokenizers
 
-    key = "tokenizers/" + fingerprint(
-        "tokenizer",
-        TOKENIZER_VERSION,
-        values=config.model_dump(mode="json"),
-        inputs={"corpus": manifest.identity.root_digest},
-        versions={"tokenizers": tokenizers.__version__},
-    )
-    if store.exists(f"{key}/manifest.json"):
-        record = store.read_json(f"{key}/manifest.json")
-        return TokenizerRef(key, record["digest"], record["vocab_size"], reused=True)
+    key = _tokenizer_key(manifest, config)
+    known = _known_tokenizer(store, key)
+    if known is not None:
+        return known
     # Worker threads of the library would only compete with the run's own processes.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
@@ -89,6 +83,42 @@ def train_tokenizer(store: Store, manifest: Manifest, config: TokenizerConfig) -
     store.put_if_absent(f"{key}/manifest.json", record)
     crashpoint("tokenizer.manifest.after", key)
     return TokenizerRef(key, digest, tokenizer.get_vocab_size(), reused=False)
+
+
+def _tokenizer_key(manifest: Manifest, config: TokenizerConfig) -> str:
+    import tokenizers
+
+    return "tokenizers/" + fingerprint(
+        "tokenizer",
+        TOKENIZER_VERSION,
+        values=config.model_dump(mode="json"),
+        inputs={"corpus": manifest.identity.root_digest},
+        versions={"tokenizers": tokenizers.__version__},
+    )
+
+
+def _known_tokenizer(store: Store, key: str) -> TokenizerRef | None:
+    if not store.exists(f"{key}/manifest.json"):
+        return None
+    record = store.read_json(f"{key}/manifest.json")
+    return TokenizerRef(key, record["digest"], record["vocab_size"], reused=True)
+
+
+def find_tokens(
+    store: Store, name: str, manifest: Manifest, config: TokenizerConfig, *, split: Split = "train"
+) -> TokensRef | None:
+    """The token files an earlier run recorded for a corpus version `name`; None when it has to be tokenized."""
+    tokenizer = _known_tokenizer(store, _tokenizer_key(manifest, config))
+    if tokenizer is None:
+        return None
+    key = f"{folder_of(tokenizer.digest)}/{manifest.identity.root_digest}.{split}.json"
+    if not store.exists(key):
+        return None
+    ref = TokensRef.model_validate({"corpus": name, **store.read_record(key)})
+    # The same text under another setting of `tokenizer` may give the same files; the key is this setting's.
+    ref = ref.model_copy(update={"tokenizer_key": tokenizer.key})
+    whole = all(store.exists(shard.bin_key) and store.exists(shard.idx_key) for shard in ref.shards)
+    return ref if whole else None
 
 
 def _training_text(store: Store, manifest: Manifest, max_bytes: int) -> Iterator[str]:

@@ -65,6 +65,10 @@ class Server:
         """PATCH with JSON; raises as `post`."""
         return self._ask("PATCH", path, body, timeout_seconds)
 
+    def put(self, path: str, body: Mapping[str, Any], *, timeout_seconds: float = 30.0) -> Any:
+        """PUT JSON; raises as `post`."""
+        return self._ask("PUT", path, body, timeout_seconds)
+
     def delete(self, path: str, *, timeout_seconds: float = 30.0) -> None:
         """DELETE; raises as `post`."""
         self._ask("DELETE", path, None, timeout_seconds)

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from deployments import retraining
 from deployments.prefect_api import Server
 from deployments.services import root_folder
 from deployments.stack_state import read_recipe, write_recipe
@@ -144,7 +145,7 @@ def _register_one(client: Any, deployment: Deployment) -> Registered:
     # Prefect would load a broken module's flow from its source alone; a run would then fail at 02:00.
     try:
         flow: Any = load_flow_from_entrypoint(deployment.entrypoint, use_placeholder_flow=False)
-        schema = parameter_schema(flow.fn).model_dump_for_openapi()
+        schema = _form(parameter_schema(flow.fn).model_dump_for_openapi())
     except Exception as error:
         raise RecipeError(
             f"deployment {deployment.name}: entrypoint {deployment.entrypoint} cannot be loaded "
@@ -196,6 +197,18 @@ def _register_one(client: Any, deployment: Deployment) -> Registered:
         job_variables=deployment.job_variables,
     )
     return Registered(id=str(created), full_name=full_name, changed=True)
+
+
+def _form(schema: dict[str, Any]) -> dict[str, Any]:
+    """The parameters' schema as the control room's form needs it.
+
+    A field whose type has no null and whose default is None may stay empty; with `default: null` in the schema the
+    form would send that null, and the server would refuse it.
+    """
+    for field in schema["properties"].values():
+        if "type" in field and field.get("default", "") is None:
+            del field["default"]
+    return schema
 
 
 def next_daily(at: time_of_day, timezone: str, now: datetime) -> datetime:
@@ -259,6 +272,7 @@ def register_shipped(
     registered = register(read_deployments(schedule_variables(settings, recipe)), server)
     nightly = next(entry for entry in registered if entry.full_name.endswith("/nightly"))
     register_schedules(settings, server)
+    retraining.ensure_automation(server)
     return registered, ensure_scheduled(server, nightly.id, settings.timezone)
 
 

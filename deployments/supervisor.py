@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from types import FrameType
 
-from deployments import local_stack, notify, processes, reconcile
+from deployments import local_stack, notify, processes, reconcile, retraining
 from deployments.prefect_api import Server
 from ingot import heartbeats
 from ingot.errors import IngotError
@@ -114,7 +114,7 @@ def _reap_dead_runs() -> None:
 
 def chores() -> tuple[Chore, ...]:
     """What is done besides keeping the stack alive."""
-    return (notify.pass_once,)
+    return (notify.pass_once, retraining.poll)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from prefect import flow
 
 from ingot.recipe_files import load_recipe
 from ingot.refs import CorpusRef
-from tasks.curation import acquire, analyse, decide, publish, show_corpus
+from tasks.curation import acquire, analyse, decide, publish, retrain_request, show_corpus
 from tasks.heartbeat import watched
 from tasks.runtime import worker_pool
 
@@ -23,6 +23,6 @@ def curate_corpus(recipe: str, overrides: dict[str, str] | None = None) -> Corpu
         snapshots = [acquire(source) for source in what.sources]
         analyse(what, snapshots)
         decisions = decide(what, snapshots)
-        corpus = publish(what, snapshots, decisions)
+        corpus = publish(what, snapshots, decisions, retrain_request(what, recipe, overrides))
     show_corpus(corpus, snapshots, return_state=True)  # a view that fails is seen, and stops nothing
     return corpus

@@ -181,6 +181,12 @@ def pages_of_flow_runs(tracking_uri: str, flow_run_ids: Iterable[str]) -> dict[s
     return ask(tracking_uri, look)
 
 
+def page_of_run(tracking_uri: str, run_key: str) -> str:
+    """Address of our run's page; empty when MLflow does not have it. Raises ServiceError when MLflow is away."""
+    run = ask(tracking_uri, lambda client: find_run(client, run_key))
+    return f"{tracking_uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}" if run else ""
+
+
 def open_remote(client: Any, record: RunRecord) -> tuple[str, dict[str, int], int | None]:
     """Run id, the last logged step of each curve, and the end of a run that had finished; creates what is missing.
 

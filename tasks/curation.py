@@ -1,10 +1,12 @@
 """The data steps as Prefect tasks: read a source, analyse, decide, publish, show."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
 
 from datasets_pipeline.acquire import SourceSnapshot, units_of
 from datasets_pipeline.analyse import analyse as analyse_units
@@ -13,8 +15,9 @@ from datasets_pipeline.curate import acquire_source, run_provenance, source_coun
 from datasets_pipeline.decide import DecisionsRef
 from datasets_pipeline.decide import decide as decide_documents
 from datasets_pipeline.publish import publish_corpus
-from ingot import manifest, store_identity, tracking
+from ingot import manifest, retraining, store_identity, tracking
 from ingot.config import NamedConfig, Recipe
+from ingot.recipe_files import find_recipe
 from ingot.refs import CorpusRef
 from ingot.tracking_records import DatasetInput
 from tasks import policies
@@ -46,19 +49,50 @@ def decide(recipe: Recipe, snapshots: Sequence[SourceSnapshot]) -> DecisionsRef:
     return decide_documents(store, recipe, snapshots, current_pool(), salt=_salt())
 
 
+def retrain_request(recipe: Recipe, place: str, overrides: Mapping[str, str] | None) -> dict[str, Any]:
+    """What a version published under this recipe says about retrains, and where the recipe lies."""
+    return retraining.asked_by(recipe, str(find_recipe(place)), overrides)
+
+
 @task(name="publish", cache_policy=NO_CACHE, **policies.DATA)
-def publish(recipe: Recipe, snapshots: Sequence[SourceSnapshot], decisions: DecisionsRef) -> CorpusRef:
-    """Write the shards and publish the version, or name the one that is the same."""
+def publish(
+    recipe: Recipe, snapshots: Sequence[SourceSnapshot], decisions: DecisionsRef, asks: Mapping[str, Any]
+) -> CorpusRef:
+    """Write the shards and publish the version, or name the one that is the same. asks: see `retrain_request`."""
     here = runtime()
-    return publish_corpus(
+    corpus = publish_corpus(
         here.store,
         recipe,
         decisions,
         current_pool(),
         salt=_salt(),
         actor=here.actor,
-        provenance={**run_provenance(now()), "sources": source_counts(list(snapshots)), "prefect": flow_run_id()},
+        provenance={
+            **run_provenance(now()), "sources": source_counts(list(snapshots)), "prefect": flow_run_id(), **asks,
+        },
         on_progress=progress("publish"),
+    )  # fmt: skip
+    if not corpus.reused:
+        _tell(corpus, asks)
+    return corpus
+
+
+def _tell(corpus: CorpusRef, asks: Mapping[str, Any]) -> None:
+    """Emit the event of a new version; one that gets lost is made up for by the supervisor's look."""
+    emit_event(
+        event=retraining.PUBLISHED_EVENT,
+        resource={
+            "prefect.resource.id": f"ingot.corpus.{corpus.corpus}",
+            "prefect.resource.name": corpus.name,
+            # Triggers match on labels of the resource, not on the payload.
+            "ingot.retrain": "asked" if asks else "not asked",
+        },
+        payload={
+            "corpus": corpus.corpus,
+            "version": corpus.version,
+            "root_digest": corpus.root_digest,
+            "recipe": str(asks.get("retrain", {}).get("recipe", "")),
+        },
     )
 
 

@@ -55,13 +55,7 @@ def measure(
     """
     module = registry.load("suite", suite)
     config = module.Config.model_validate(options)
-    digest = fingerprint(
-        f"evaluate.{suite}",
-        str(module.VERSION),
-        values={**config.model_dump(mode="json"), "only": digest_of(sorted(only)) if only is not None else None},
-        inputs={"checkpoint": version.evidence["checkpoint"], "corpus": corpus.root_digest},
-        versions=registry.own_versions("suite", suite),
-    )
+    digest = evaluation_digest(version.evidence["checkpoint"], corpus, suite, options, only=only)
     key = f"evaluations/{digest}.json"
     if not store.exists(key):
         with local_checkpoint(store, version.checkpoint_key) as folder:
@@ -86,6 +80,21 @@ def measure(
         suite=suite,
         bits_per_byte=result["bits_per_byte"],
         num_documents=len(result["documents"]),
+    )
+
+
+def evaluation_digest(
+    checkpoint: str, corpus: CorpusRef, suite: str, options: dict[str, Any], *, only: frozenset[str] | None = None
+) -> str:
+    """Identity of an evaluation: a checkpoint, by its digest, measured with a suite on what a corpus held out."""
+    module = registry.load("suite", suite)
+    config = module.Config.model_validate(options)
+    return fingerprint(
+        f"evaluate.{suite}",
+        str(module.VERSION),
+        values={**config.model_dump(mode="json"), "only": digest_of(sorted(only)) if only is not None else None},
+        inputs={"checkpoint": checkpoint, "corpus": corpus.root_digest},
+        versions=registry.own_versions("suite", suite),
     )
 
 
@@ -199,8 +208,13 @@ def _champion_evaluation(
     both = frozenset(d.doc_id for d in heldout_documents(store, found) if d.doc_id in theirs)
     if not both:
         return None
-    options = {**recipe.evaluate.options.get(evaluation.suite, {}), "num_samples": 0, "baselines": []}
+    options = champion_options(recipe, evaluation.suite)
     return measure(store, champion, corpus, found, evaluation.suite, options, only=both)
+
+
+def champion_options(recipe: Recipe, suite: str) -> dict[str, Any]:
+    """The recipe's options of a suite for a champion, of which only the numbers a document are wanted."""
+    return {**recipe.evaluate.options.get(suite, {}), "num_samples": 0, "baselines": []}
 
 
 @task(name="show evaluation", cache_policy=NO_CACHE, **policies.VIEW)

@@ -69,8 +69,8 @@ def build(root: Path, sources: Path, *, store: Store | None = None) -> TinyStore
     versions = []
     for night, uris in enumerate((FIRST_NIGHT, SECOND_NIGHT), start=1):
         _acquire(store, sources, uris, units, night)
-        _publish(store, uris, night)
-        versions.append(_train(store, night))
+        publish(store, uris, night)
+        versions.append(train(store, night))
     _gate(store, versions[-1])
     sequence, head = ledger.head(store)
     return TinyStore(root, sources, f"{sequence}:{head}")
@@ -106,7 +106,8 @@ def _acquire(
     assert store.put_if_absent(f"{prefix}/{night:012d}.json", {"record": written.sha256, "rows": len(records)})
 
 
-def _publish(store: Store, uris: tuple[str, ...], number: int) -> None:
+def publish(store: Store, uris: tuple[str, ...], number: int, provenance: dict[str, Any] | None = None) -> None:
+    """A version of `handbook` that holds these texts, and its ledger record."""
     shards = [
         _shard(store, split, [uri for uri in sorted(uris) if OUTCOMES[uri] == outcome])
         for split, outcome in (("train", "kept"), ("heldout", "heldout"))
@@ -143,7 +144,7 @@ def _publish(store: Store, uris: tuple[str, ...], number: int) -> None:
             "waterfall": [["near_duplicate", "duplicate", counts["dropped"]]],
         },
     )  # fmt: skip
-    assert manifest.publish(store, identity, {"writer": "test"}, number)
+    assert manifest.publish(store, identity, {"writer": "test", **(provenance or {})}, number)
     found = manifest.read(store, "handbook", number)
     ledger.append(
         store, actor=ACTOR, verb="published", subject=f"handbook@{number}", subject_digest=found.identity_digest,
@@ -187,9 +188,10 @@ def _decision(uri: str) -> dict[str, Any]:
     return row
 
 
-def _train(store: Store, number: int) -> model_versions.ModelVersion:
+def train(store: Store, number: int) -> model_versions.ModelVersion:
+    """A version of `mini` with a checkpoint of its own, trained on a version of `handbook`."""
     found = manifest.read(store, "handbook", number)
-    tokens = _tokenize(store, found)
+    tokens = tokenize(store, found)
     fingerprint = sha256_hex(f"pretrain {number}".encode())
     key = f"checkpoints/{fingerprint}/00000012"
     files = {
@@ -240,7 +242,8 @@ def data_digest(tokens: TokensRef) -> str:
     return digest_of({**{name: getattr(tokens, name) for name in names}, "shards": shards})
 
 
-def _tokenize(store: Store, found: Manifest) -> TokensRef:
+def tokenize(store: Store, found: Manifest) -> TokensRef:
+    """Token files of a version: ten tokens a text."""
     root = found.identity.root_digest
     folder = "tokenizers/" + sha256_hex(root.encode())
     tokenizer = json.dumps({"model": {"type": "BPE", "corpus": root}}).encode()
