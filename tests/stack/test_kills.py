@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from datasets_pipeline.curate import curate
-from datasets_pipeline.parallel import InProcessPool
+from datasets_pipeline.parallel import open_pool
 from deployments import local_stack, prefect_api, processes, services
 from deployments.local_stack import StackState
 from deployments.prefect_api import Server
@@ -117,7 +117,10 @@ def clean_digest(workspace: Workspace, settings: Settings, tmp_path_factory: pyt
         store = Store(str(tmp_path_factory.mktemp("clean") / "store"))
         store_identity.initialise(store, salt=SALT)
         actor = Actor("person", "a tester", "declared")
-        yield curate(store, load_recipe(recipe), settings, InProcessPool(), actor=actor).content_digest
+        # With a worker, so that its kernels are compiled once for all runs here.
+        with open_pool(1, scratch=settings.scratch, numba_cache=settings.home / "numba") as pool:
+            digest = curate(store, load_recipe(recipe), settings, pool, actor=actor).content_digest
+        yield digest
     finally:
         if before is None:
             del os.environ["INGOT_WORKSPACE"]
@@ -125,7 +128,7 @@ def clean_digest(workspace: Workspace, settings: Settings, tmp_path_factory: pyt
             os.environ["INGOT_WORKSPACE"] = before
 
 
-def wait_until(look: Callable[[], Any], what: str, seconds: float = 120.0) -> Any:
+def wait_until(look: Callable[[], Any], what: str, seconds: float = 300.0) -> Any:
     end = time.monotonic() + seconds
     while not (found := look()):
         assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
