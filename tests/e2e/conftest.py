@@ -33,7 +33,10 @@ from tests.e2e.documents import Handbook, edit_handbook, write_handbook, write_r
 from tests.e2e.site import INGOT, ROOT, Done, Site
 
 # The road in its order; the leak test comes last because it looks at what everything before it wrote.
-_ORDER = ("offline", "crashes", "build", "answers", "exit_codes", "schedule", "gate", "browser", "rebuild", "leaks")
+_ORDER = (
+    "offline", "crashes", "build", "answers", "exit_codes", "schedule", "gate", "browser", "rebuild", "control_room",
+    "leaks",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
