@@ -2,7 +2,7 @@
 
 A service that died is started again, with growing pauses when it keeps dying; then runs, slots and missed
 nights are put right (deployments/reconcile.py). News are told and due retrains are started here too, because
-an event can be lost and a process that looks cannot. Takes 40 MB; imports neither Prefect nor MLflow.
+an event can be lost and a process that looks cannot. Takes 80 MB; imports neither Prefect nor MLflow.
 """
 
 import logging
@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from types import FrameType
 
-from deployments import local_stack, notify, processes, reconcile, retraining
+from deployments import local_stack, notify, prefect_api, processes, reconcile, retraining
 from deployments.prefect_api import Server
 from ingot import heartbeats
 from ingot.errors import IngotError
@@ -81,6 +81,10 @@ class Supervisor:
             server = local_stack.prefect_server(self.settings)
         except IngotError as error:
             logger.warning("%s", error)
+            return
+        if not prefect_api.answers(f"{server.url}/health"):
+            # What needs no server is told all the same; everything else waits until it is back.
+            self._guarded(lambda: notify.pass_once(self.settings, None))
             return
         found = self._guarded(lambda: reconcile.reconcile(self.settings, server))
         if isinstance(found, reconcile.Reconciled) and found.ended:

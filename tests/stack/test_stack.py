@@ -362,7 +362,7 @@ def test_an_unset_variable_of_the_deployments_file_is_named() -> None:
 def test_the_shipped_deployments_are_readable_and_have_one_nightly_that_enqueues(tmp_path: Path) -> None:
     variables = register.schedule_variables(make_settings(tmp_path))
     shipped = {d.name: d for d in register.read_deployments(variables)}
-    assert set(shipped) == {"nightly", "train", "evaluate", "build", "promote"}
+    assert set(shipped) == {"nightly", "train", "evaluate", "build", "retrain", "adapt", "promote"}
     nightly = shipped["nightly"]
     assert [(s.cron, s.timezone) for s in nightly.schedules] == [("0 2 * * *", "Europe/Berlin")]
     assert nightly.concurrency_limit is not None
