@@ -129,7 +129,7 @@ def child(uri: str, run_key: str, environment: dict[str, str], body: str) -> sub
 LOOP = "with run:\n    print('open', flush=True)\n    time.sleep(60)"
 
 
-def test_a_killed_run_is_reaped_as_failed_with_the_time_of_its_last_heartbeat(
+def test_a_killed_run_is_reaped_at_once_as_failed_with_the_time_of_its_last_heartbeat(
     uri: str, client_environment: dict[str, str]
 ) -> None:
     killed = child(uri, "run-killed", client_environment, LOOP)
@@ -140,8 +140,8 @@ def test_a_killed_run_is_reaped_as_failed_with_the_time_of_its_last_heartbeat(
     killed.wait(10)
     with open_run(uri, "run-alive", heartbeat_seconds=0.2):
         assert seen(uri, "run-killed").info.status == "RUNNING"
-        time.sleep(1.2)
-        assert tracking.reap_dead_runs(uri, max_age_seconds=1.0) == 1
+        # Far from its 180 s, but its process was of this machine and is gone.
+        assert tracking.reap_dead_runs(uri) == 1
         assert seen(uri, "run-alive").info.status == "RUNNING"
     shown = seen(uri, "run-killed")
     assert shown.info.status == "FAILED"
