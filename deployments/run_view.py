@@ -133,7 +133,7 @@ def view_run(settings: Settings, server: Server, run: dict[str, Any], ui_url: st
         waiting=said or what_it_waits_for(run, _busy_pool(server, run), _ahead(server, run)),
         error=view.error or (next((s.error for s in reversed(steps) if s.error), "") if view.has_ended else ""),
         steps=steps,
-        progress=None if view.has_ended else _progress(made),
+        progress=None if view.has_ended else _progress(made, {step.id for step in steps if step.state == "Running"}),
     )
 
 
@@ -326,8 +326,9 @@ def _last(artifacts: Sequence[Mapping[str, Any]], key: str) -> str:
     return next((str(a["description"] or "") for a in reversed(artifacts) if a["key"] == key), "")
 
 
-def _progress(artifacts: Sequence[Mapping[str, Any]]) -> Progress | None:
-    last = next((a for a in reversed(artifacts) if a["type"] == "progress"), None)
+def _progress(artifacts: Sequence[Mapping[str, Any]], at_work: set[str]) -> Progress | None:
+    """Of a task at work: the last words of one that has ended would say nothing of the run."""
+    last = next((a for a in reversed(artifacts) if a["type"] == "progress" and a["task_run_id"] in at_work), None)
     if last is None:
         return None
     return Progress(str(last["key"]), round(float(last["data"]), 1), str(last["description"] or ""))
