@@ -46,3 +46,13 @@ def test_a_run_says_by_its_tags_who_asked_for_it() -> None:
     tags = run_tags.made_for("ada", "tuesday")
     assert (run_tags.requested_by(tags), run_tags.request_id(tags)) == ("ada", "tuesday")
     assert (run_tags.requested_by(["process:x"]), run_tags.request_id(run_tags.made_for("ada"))) == (None, None)
+
+
+def test_every_flow_gives_signs_of_life() -> None:
+    flows = Path(__file__).parents[2] / "flows"
+    for path in sorted(flows.glob("*_*.py")):
+        if path.stem == "__init__":
+            continue
+        text = path.read_text()
+        assert text.count("@flow(") == text.count("@watched\ndef "), f"{path.name}: write @watched below @flow"
+        assert "@flow(" in text, path.name
