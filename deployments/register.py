@@ -145,7 +145,7 @@ def _register_one(client: Any, deployment: Deployment) -> Registered:
     # Prefect would load a broken module's flow from its source alone; a run would then fail at 02:00.
     try:
         flow: Any = load_flow_from_entrypoint(deployment.entrypoint, use_placeholder_flow=False)
-        schema = _form(parameter_schema(flow.fn).model_dump_for_openapi())
+        schema = form_schema(parameter_schema(flow.fn).model_dump_for_openapi())
     except Exception as error:
         raise RecipeError(
             f"deployment {deployment.name}: entrypoint {deployment.entrypoint} cannot be loaded "
@@ -199,7 +199,7 @@ def _register_one(client: Any, deployment: Deployment) -> Registered:
     return Registered(id=str(created), full_name=full_name, changed=True)
 
 
-def _form(schema: dict[str, Any]) -> dict[str, Any]:
+def form_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """The parameters' schema as the control room's form needs it.
 
     A field whose type has no null and whose default is None may stay empty; with `default: null` in the schema the

@@ -3,14 +3,14 @@
 from typing import Annotated
 
 from prefect import flow
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, State
 from pydantic import Field, WithJsonSchema
 
 from flows.evaluate_model import evaluate_model
 from flows.train_model import train_model
 from ingot.errors import IngotError
 from tasks.heartbeat import watched
-from tasks.retraining import Retrained, RetrainRequest, check_request, make_plan, one_line, show_result
+from tasks.retraining import Retrained, RetrainRequest, check_request, make_plan, refused, show_result
 from tasks.runtime import now, on_request_of, runtime
 
 # How the form shows an optional field: as an empty one. Pydantic's own words, "a number or null", become a switch
@@ -57,8 +57,7 @@ def retrain_model(
     try:
         order = check_request(runtime().store, asked)
     except IngotError as error:
-        # Returned, not raised: the control room then shows this one line and no traceback.
-        return Failed(message=one_line(error), data=error)
+        return refused(error)
     with on_request_of(order.requested_by):
         plan = make_plan(order)
         if dry_run:

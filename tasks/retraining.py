@@ -1,5 +1,6 @@
 """The steps that only a retrain has: checking the form, plan and result artifacts, starting one for new data."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from datetime import datetime
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.states import Failed, State
 
 from ingot import ledger, manifest, model_versions, retraining, tracking
 from ingot.config import Recipe
@@ -91,6 +93,17 @@ def check_request(store: Store, request: RetrainRequest) -> RetrainOrder:
 def one_line(error: IngotError) -> str:
     """`CODE: message` on one line, as the command line prints it."""
     return f"{error.code}: {' '.join(str(error).split())}"
+
+
+def refused(error: IngotError) -> State[Retrained]:
+    """The end of a run whose form was refused: Failed with one line, in the state and in the log.
+
+    Raising it would put `Flow run encountered an exception` before the line. The engine of a worker logs the
+    traceback of whatever a failed run holds; of this error it says nothing more than the line.
+    """
+    for name in ("prefect.flow_runs", "prefect.engine"):
+        logging.getLogger(name).addFilter(lambda record: not record.exc_info or record.exc_info[1] is not error)
+    return Failed(message=one_line(error), data=error)
 
 
 def _changed_values(request: RetrainRequest) -> Iterator[tuple[str, str, str]]:
