@@ -19,7 +19,7 @@ from ingot.ledger import Entry
 from ingot.parquet import check_object, read_table
 from ingot.storage import Store
 
-_CACHES = ("acquisition", "features", "spans", "history", "quarantine", "plans", "runs", "held")
+_CACHES = ("acquisition", "features", "spans", "history", "quarantine", "plans", "runs", "retrains", "held")
 
 
 @dataclass(frozen=True)

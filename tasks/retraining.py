@@ -15,6 +15,7 @@ from ingot import ledger, manifest, model_versions, retraining, tracking
 from ingot.config import Recipe
 from ingot.errors import IngotError, NotFoundError, RecipeError, ServiceError
 from ingot.model_versions import ModelVersion
+from ingot.promotion import PROMOTABLE
 from ingot.recipe_files import find_recipe, load_recipe
 from ingot.refs import CorpusRef, VerdictRef
 from ingot.registered import model_address
@@ -191,17 +192,18 @@ def earlier_seconds() -> dict[str, float]:
 def show_result(plan: Plan, version: ModelVersion, verdict: VerdictRef, begun: datetime) -> None:
     """Pass or hold and why, with links to the run, the version and what comes next."""
     took = (now() - begun).total_seconds()
-    text = result_markdown(plan, version, verdict, took=took, links=_links(version))
+    text = result_markdown(plan, version, verdict, took=took, links=_links(version, verdict))
     create_markdown_artifact(text, key="result", description=f"{version.name}/{version.version}: {verdict.verdict}")
 
 
-def _links(version: ModelVersion) -> Mapping[str, str]:
+def _links(version: ModelVersion, verdict: VerdictRef) -> Mapping[str, str]:
     uri = runtime().tracking_uri
     addresses = {
         "MLflow: the training run": lambda: tracking.page_of_run(uri, version.checkpoint_fingerprint),
         f"MLflow: {version.name}/{version.version}": lambda: f"{uri}/{model_address(version.name, version.version)}",
-        "Prefect: the form that approves it": lambda: _deployment_address(PROMOTE),
     }
+    if verdict.verdict in PROMOTABLE:
+        addresses["Prefect: the form that approves it"] = lambda: _deployment_address(PROMOTE)
     links = {}
     for text, find in addresses.items():
         with suppress(ServiceError):  # a view that is away costs its link, not the page

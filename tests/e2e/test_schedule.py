@@ -7,6 +7,7 @@ import pytest
 
 from deployments import register
 from ingot import manifest
+from ingot.retraining import PUBLISHED_EVENT
 from tests.e2e.site import Done, Site
 
 pytestmark = pytest.mark.stack
@@ -40,3 +41,12 @@ def test_the_run_button_curates_on_the_worker(site: Site, second_build: Done) ->
     assert run["work_pool_name"] == "ingot" and run["parameters"]["recipe"] == str(site.recipe)
     assert {"data-card", "waterfall"} <= set(site.artifacts([run["id"]]))
     assert manifest.versions_of(site.store, "handbook") == [1]  # nothing had changed
+
+
+def test_a_published_version_is_told_as_an_event_with_names_and_digests(site: Site, first_build: Done) -> None:
+    found = site.prefect("/events/filter", filter={"event": {"name": [PUBLISHED_EVENT]}})["events"]
+    told = next(event for event in found if event["payload"]["version"] == 1)
+    assert told["resource"]["prefect.resource.id"] == "ingot.corpus.handbook"
+    root = manifest.read(site.store, "handbook", 1).identity.root_digest
+    assert told["payload"] == {"corpus": "handbook", "version": 1, "root_digest": root, "recipe": ""}
+    assert told["resource"]["ingot.retrain"] == "not asked"  # its recipe has no such section
