@@ -107,7 +107,7 @@ def clean_road(tmp_path_factory: pytest.TempPathFactory, handbook: Handbook, rec
     walk = [sys.executable, "-m", "tests.e2e.offline_road", str(notes / "job.json"), str(report)]
     try:
         command = [*walk, "--shared-network"] if obstacle else ["unshare", "--net", "--mount", *walk]
-        subprocess.run(command, cwd=ROOT, check=True, timeout=400)
+        subprocess.run(command, cwd=ROOT, check=True, timeout=900)
     finally:
         local_stack.down(site.settings)
     told = json.loads(report.read_text())

@@ -108,7 +108,7 @@ class Site:
             text=True,
         )
 
-    def finish(self, process: subprocess.Popen[str], *arguments: str, begun: float, timeout: float = 240.0) -> Done:
+    def finish(self, process: subprocess.Popen[str], *arguments: str, begun: float, timeout: float = 480.0) -> Done:
         """Wait for a started command and keep what it said."""
         stdout, stderr = process.communicate(timeout=timeout)
         done = Done(arguments, process.returncode, stdout, stderr, time.monotonic() - begun)
@@ -203,7 +203,7 @@ class Site:
         )
         return str(run["id"])
 
-    def wait_for_flow_run(self, run_id: str, seconds: float = 120.0) -> dict[str, Any]:
+    def wait_for_flow_run(self, run_id: str, seconds: float = 240.0) -> dict[str, Any]:
         """The flow run once it has ended, however it ended."""
         final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
         return wait_until(
