@@ -82,7 +82,7 @@ def run_all(job: dict[str, Any], log: NameLog | None) -> list[dict[str, Any]]:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
         )
         outcomes.append(
             {
