@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from deployments import credentials
+from tests import door
 from tests.e2e.conftest import CleanRoad, Edited
 from tests.e2e.documents import planted
 from tests.e2e.site import SECRET, Done, Site
@@ -107,6 +109,14 @@ def test_no_planted_secret_or_name_is_anywhere_else(stopped: Site, clean_road: C
     assert {".db", ".log", ".json", ".parquet", ".html", ".jsonl"} <= suffixes
     print(f"\nsearched {len(searched)} files, {sum(p.stat().st_size for p in searched) >> 20} MiB, for 201 strings")
     assert find_leaks(searched, [*planted(), SECRET]) == {}
+
+
+def test_the_password_of_the_pages_is_in_its_file_and_nowhere_else(stopped: Site, clean_road: CleanRoad) -> None:
+    sites = (stopped, clean_road.site)
+    searched = [path for site in sites for path in written_outside(site)]
+    assert set(find_leaks(searched, [door.PASSWORD])) == {str(credentials.path_of(site.home)) for site in sites}
+    printed = "\n".join(done.stdout + done.stderr for site in sites for done in site.outputs)
+    assert door.PASSWORD not in printed
 
 
 def test_no_planted_secret_or_name_was_printed(stopped: Site, clean_road: CleanRoad, refused: Done) -> None:
