@@ -38,7 +38,7 @@ def test_the_run_button_curates_on_the_worker(site: Site, second_build: Done) ->
     run = site.wait_for_flow_run(site.trigger(NIGHTLY))
     print(f"\ntriggered curation done {(datetime.now(UTC) - begun).total_seconds():.0f} s after the button")
     assert run["state_type"] == "COMPLETED", run["state"]
-    assert run["work_pool_name"] == "ingot" and run["parameters"]["recipe"] == str(site.recipe)
+    assert run["work_pool_name"] == "data" and run["parameters"]["recipe"] == str(site.recipe)
     assert {"data-card", "waterfall"} <= set(site.artifacts([run["id"]]))
     assert manifest.versions_of(site.store, "handbook") == [1]  # nothing had changed
 
