@@ -15,6 +15,7 @@ from ingot.errors import NotFoundError
 
 USER = "ingot"
 _BYTES = 24  # 192 bits, 32 characters
+_MLFLOW_NAMES = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ def ensure(home: Path) -> Credential:
     path = path_of(home)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
+        if path.stat().st_size == 0:
+            path.unlink()  # a kill between making and writing it
+    except FileNotFoundError:
+        pass
+    try:
         with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(_BYTES) + "\n")
     except FileExistsError:
@@ -59,13 +65,20 @@ def read(home: Path) -> Credential:
     return Credential(USER, password)
 
 
-def for_clients(credential: Credential) -> dict[str, str]:
-    """Variables that let Prefect's and MLflow's clients in."""
-    return {
-        "PREFECT_API_AUTH_STRING": credential.pair,
-        "MLFLOW_TRACKING_USERNAME": credential.user,
-        "MLFLOW_TRACKING_PASSWORD": credential.password,
-    }
+def for_prefect(credential: Credential) -> dict[str, str]:
+    """Variables that let Prefect's clients in."""
+    return {"PREFECT_API_AUTH_STRING": credential.pair}
+
+
+def for_mlflow(credential: Credential) -> dict[str, str]:
+    """Variables that let MLflow's clients in."""
+    return {"MLFLOW_TRACKING_USERNAME": credential.user, "MLFLOW_TRACKING_PASSWORD": credential.password}
+
+
+def of_others(environ: Mapping[str, str], *, prefect: bool, mlflow: bool) -> dict[str, str]:
+    """What the user's environment holds to be let into servers that are not ours."""
+    names = (("PREFECT_API_AUTH_STRING",) if prefect else ()) + (_MLFLOW_NAMES if mlflow else ())
+    return {name: environ[name] for name in names if name in environ}
 
 
 def from_environment(environ: Mapping[str, str]) -> Credential | None:

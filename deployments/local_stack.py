@@ -12,7 +12,7 @@ Everything here imports neither Prefect nor MLflow.
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,8 +144,23 @@ def environment(state: StackState) -> dict[str, str]:
     if not state.prefect_api_url or not state.mlflow_url:
         raise ServiceError(f"the stack of {state.home} is not running; start it with `ingot up`")
     home = Path(state.home)
-    credential = _credential_of(state, home, os.environ)
-    return services.client_environment(home, os.environ, state.prefect_api_url, state.mlflow_url, credential)
+    return {
+        **services.client_environment(home, os.environ, state.prefect_api_url, state.mlflow_url),
+        **_let_in(state.services, _own_credential(state, home), os.environ),
+    }
+
+
+def _let_in(
+    states: Iterable[ServiceState], credential: Credential | None, environ: Mapping[str, str]
+) -> dict[str, str]:
+    """What lets a client into both servers; a server elsewhere is never told our secret."""
+    ours = {state.name for state in states if state.identity is not None}
+    given = credentials.of_others(environ, prefect=PREFECT not in ours, mlflow=MLFLOW not in ours)
+    if credential is not None and PREFECT in ours:
+        given |= credentials.for_prefect(credential)
+    if credential is not None and MLFLOW in ours:
+        given |= credentials.for_mlflow(credential)
+    return given
 
 
 def prefect_server(settings: Settings, state: StackState | None = None) -> Server:
@@ -157,10 +172,13 @@ def prefect_server(settings: Settings, state: StackState | None = None) -> Serve
 
 
 def _credential_of(state: StackState, home: Path, environ: Mapping[str, str]) -> Credential | None:
-    """Ours for a server of ours; for one elsewhere, what the environment names."""
-    if state.service(PREFECT).identity is None and state.service(MLFLOW).identity is None:
-        return credentials.from_environment(environ)
-    return credentials.read(home)
+    """Ours for a Prefect server of ours; for one elsewhere, what the environment names."""
+    return _own_credential(state, home) if state.service(PREFECT).identity else credentials.from_environment(environ)
+
+
+def _own_credential(state: StackState, home: Path) -> Credential | None:
+    """The secret of this home; None when no server of it is ours."""
+    return credentials.read(home) if any(state.service(name).identity for name in SERVERS) else None
 
 
 def stack_processes(settings: Settings) -> list[psutil.Process]:
@@ -235,7 +253,8 @@ class _Start:
 
     def _launch(self, name: str, url: str | None, port: int | None) -> None:
         urls = {s.name: s.url for s in self.states.values() if s.url}
-        service = services.define(name, self.settings, urls, port, self._credential_for(name))
+        let_in = _let_in(self.states.values(), self.credential, self.settings.environ)
+        service = services.define(name, self.settings, urls, port, self.credential, let_in)
         self.launched_at[name] = datetime.now(UTC)
         child = processes.start_process(
             service.command,
@@ -259,12 +278,6 @@ class _Start:
                 seconds=round(time.monotonic() - self.begun, 1),
             ),
         )
-
-    def _credential_for(self, name: str) -> Credential | None:
-        """The secret for our servers; for a client of a server elsewhere, what the environment names."""
-        if name in SERVERS or any(self.states[server].identity is not None for server in SERVERS):
-            return self.credential
-        return credentials.from_environment(self.settings.environ)
 
     def _is_ready(self, name: str) -> bool:
         child = self.launched[name]

@@ -7,7 +7,6 @@ from typing import Any
 from deployments import prefect_api
 from deployments.prefect_api import Server
 from ingot import heartbeats
-from ingot.errors import NotFoundError
 from ingot.settings import Settings
 
 _WAITING = {
@@ -77,13 +76,3 @@ def deployments(server: Server) -> dict[str, dict[str, Any]]:
         found["id"]: {**found, "name": f"{flows.get(found['flow_id'], '?')}/{found['name']}"}
         for found in server.post("/deployments/filter", {"limit": 200})
     }
-
-
-def delete_deployment(server: Server, full_name: str) -> bool:
-    """Take a deployment and its scheduled runs away; False when there is none of this name."""
-    try:
-        found = server.get(f"/deployments/name/{full_name.replace(' ', '%20')}")
-    except NotFoundError:
-        return False
-    server.delete(f"/deployments/{found['id']}")
-    return True

@@ -28,6 +28,7 @@ RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 """Set by a worker in the process of a run."""
 _PENDING_SECONDS = 600.0  # a claimed run whose process never came: its worker died between the two
 _MISSED_SECONDS = 60.0
+_NESTING = 5  # flows below flows
 REASON = "the process that ran it was killed"
 
 
@@ -58,20 +59,30 @@ def end_dead_runs(settings: Settings, server: Server) -> list[str]:
     Runs of living processes and of other machines are left alone. Subflows end with their parent.
     """
     ended: list[str] = []
-    executing = _runs_of_processes(settings)
-    # A subflow of a subflow is an orphan only once its parent is settled: again until nothing is found.
-    while dead := list(_dead_runs(settings, server, executing)):
-        for run in dead:
+    # A subflow of a subflow is an orphan only once its parent is settled: again, while something is found.
+    for _ in range(_NESTING):
+        executing = _runs_of_processes(settings)
+        dead = list(_dead_runs(settings, server, executing))
+        # A run may have been started, or have ended, between the two looks: a second one decides.
+        executing |= _runs_of_processes(settings)
+        found = [run for run in dead if run["id"] not in executing and _is_unfinished(server, run["id"])]
+        for run in found:
             state = "CANCELLED" if run["state_type"] == "CANCELLING" else "CRASHED"
             prefect_api.end_run(server, run["id"], state, REASON)
             heartbeats.remove(settings.home, run["id"])
             ended.append(run["id"])
+        if not found:
+            break
     for beat in heartbeats.read_all(settings.home):
         if not beat.is_alive:
             heartbeats.remove(settings.home, beat.flow_run_id)
     if ended:
         logger.warning("%d runs were ended: %s", len(ended), REASON)
     return ended
+
+
+def _is_unfinished(server: Server, run_id: str) -> bool:
+    return server.get(f"/flow_runs/{run_id}")["state_type"] in UNFINISHED
 
 
 def _dead_runs(settings: Settings, server: Server, executing: frozenset[str]) -> Iterable[dict[str, Any]]:

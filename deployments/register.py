@@ -262,30 +262,42 @@ def ensure_scheduled(
 
 def register_shipped(
     settings: Settings, server: Server, recipe: str | None = None
-) -> tuple[tuple[Registered, ...], datetime]:
-    """Register prefect.yaml and wait for the nightly's next run; returns what is registered and that moment.
+) -> tuple[tuple[Registered, ...], datetime | None]:
+    """Register prefect.yaml and every schedule; returns what is registered and the moment of the nightly's next run.
 
-    `recipe` as in `schedule_variables`; it is remembered. Raises what `register` and `ensure_scheduled` raise.
+    That moment is waited for, since it shows that the server's scheduler works; None when somebody has switched
+    the nightly off. `recipe` as in `schedule_variables`; it is remembered. Raises what `register` and
+    `ensure_scheduled` raise.
     """
     if recipe is not None:
         write_recipe(settings, _absolute(recipe))
     registered = register(read_deployments(schedule_variables(settings, recipe)), server)
-    nightly = next(entry for entry in registered if entry.full_name.endswith("/nightly"))
     register_schedules(settings, server)
     retraining.ensure_automation(server)
-    return registered, ensure_scheduled(server, nightly.id, settings.timezone)
+    nightly = next(entry for entry in registered if entry.full_name.endswith("/nightly"))
+    moment = ensure_scheduled(server, nightly.id, settings.timezone) if is_active(server, nightly.id) else None
+    return registered, moment
 
 
-def register_schedules(settings: Settings, server: Server) -> dict[str, datetime]:
-    """Register every schedule that `ingot schedule` wrote; returns each corpus's next run."""
+def register_schedules(settings: Settings, server: Server) -> dict[str, Registered]:
+    """Register every schedule that `ingot schedule` wrote and take away those that are gone; by corpus."""
     from deployments import schedules
 
-    known = [schedules.deployment_of(path, entry) for path, entry in schedules.known_schedules(settings)]
+    known = [
+        schedules.deployment_of(settings, path, entry) for path, entry in schedules.known_schedules(settings)
+    ]
     registered = register(tuple(known), server) if known else ()
-    return {
-        deployment.name: next_scheduled(server, entry.id)
-        for deployment, entry in zip(known, registered, strict=True)
-    }
+    mine = {"tags": {"all_": [schedules.tag_of(settings)]}}
+    for found in server.post("/deployments/filter", {"deployments": mine, "limit": 200}):
+        if found["id"] not in {entry.id for entry in registered}:
+            server.delete(f"/deployments/{found['id']}")
+    return {deployment.name: entry for deployment, entry in zip(known, registered, strict=True)}
+
+
+def is_active(server: Server, deployment_id: str) -> bool:
+    """Whether a deployment makes runs by itself: it is not paused, and one of its schedules is on."""
+    found = server.get(f"/deployments/{deployment_id}")
+    return not found["paused"] and any(schedule["active"] for schedule in found["schedules"])
 
 
 def next_scheduled(server: Server, deployment_id: str, *, wait_seconds: float = 90.0) -> datetime:

@@ -100,7 +100,9 @@ def _asked(run: dict[str, Any], parameters: Mapping[str, Any], attempt: str, req
 
 def _deployment_of(server: Server, flow: str) -> dict[str, Any]:
     name = DEPLOYMENTS[flow]
-    found = server.post("/deployments/filter", {"deployments": {"name": {"any_": [name]}}})
+    # By both names: a schedule's deployment is called as its corpus, which may be `train`.
+    wanted = {"deployments": {"name": {"any_": [name]}}, "flows": {"name": {"any_": [flow.replace("_", " ")]}}}
+    found = server.post("/deployments/filter", wanted)
     if not found:
         raise NotFoundError(f"no deployment {name!r} is registered; run `ingot up`")
     deployment: dict[str, Any] = found[0]

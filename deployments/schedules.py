@@ -8,12 +8,13 @@ runs (deployments/reconcile.py).
 import json
 import os
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from deployments import stack_state
+from deployments import processes, stack_state
 from deployments.register import ConcurrencyLimit, Deployment, Schedule, WorkPool, check_cron
 from deployments.services import DATA_POOL
 from ingot.errors import NotFoundError, RecipeError
@@ -21,6 +22,7 @@ from ingot.settings import Settings
 
 FILE_NAME = "schedules.yaml"
 ENTRYPOINT = "flows.curate_corpus.curate_corpus"
+_TAKEN = ("nightly",)  # the one deployment of deployments/prefect.yaml that curates
 _HEAD = "# When the recipes of this folder are curated. Written by `ingot schedule`; `ingot up` registers it.\n"
 
 
@@ -61,6 +63,11 @@ def put(settings: Settings, recipe: Path, corpus: str, cron: str, timezone: str)
     """Write a recipe's schedule, in place of an earlier one; returns the file. RecipeError for a wrong cron or zone."""
     check_cron(cron, timezone)
     path = recipe.parent / FILE_NAME
+    if corpus in _TAKEN:
+        raise RecipeError(f"corpus {corpus!r} cannot be scheduled: a deployment of Ingot's own is called so; rename it")
+    elsewhere = [file for file, known in known_schedules(settings) if known.corpus == corpus and file != path]
+    if elsewhere:
+        raise RecipeError(f"corpus {corpus} is scheduled by {elsewhere[0]} already; remove it there first")
     entry = RecipeSchedule(corpus=corpus, recipe=recipe.name, cron=cron, timezone=timezone)
     others = [known for known in read_file(path) if known.corpus != corpus]
     _write(path, sorted([*others, entry], key=lambda known: known.corpus))
@@ -89,7 +96,13 @@ def known_schedules(settings: Settings) -> list[tuple[Path, RecipeSchedule]]:
     return sorted(found, key=lambda pair: pair[1].corpus)
 
 
-def deployment_of(path: Path, entry: RecipeSchedule) -> Deployment:
+def tag_of(settings: Settings) -> str:
+    """Marks the schedules of this home folder: several machines may share a server."""
+    place = f"{processes.host()}:{settings.home}"
+    return f"schedule:{sha256(place.encode()).hexdigest()[:12]}"
+
+
+def deployment_of(settings: Settings, path: Path, entry: RecipeSchedule) -> Deployment:
     """The Prefect deployment of a schedule: the curation of its recipe, one run at a time."""
     recipe = path.parent / entry.recipe
     # A folder with a recipe.yaml is a workspace: its own rules and sources are found in it.
@@ -103,6 +116,7 @@ def deployment_of(path: Path, entry: RecipeSchedule) -> Deployment:
         concurrency_limit=ConcurrencyLimit(limit=1, collision_strategy="ENQUEUE"),
         work_pool=WorkPool(name=DATA_POOL),
         job_variables={"env": environment} if environment else {},
+        tags=(tag_of(settings),),
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from deployments import credentials, databases, mlflow_app, ports, processes
+from deployments import databases, mlflow_app, ports, processes
 from deployments.credentials import Credential
 from ingot.airgap import SWITCHES
 from ingot.settings import Settings
@@ -102,7 +102,6 @@ def client_environment(
     environ: Mapping[str, str],
     prefect_api_url: str,
     mlflow_uri: str,
-    credential: Credential | None,
 ) -> dict[str, str]:
     """Variables a process needs to talk to these servers; to be set before it imports Prefect.
 
@@ -110,7 +109,6 @@ def client_environment(
     """
     return {
         **SWITCHES,
-        **(credentials.for_clients(credential) if credential else {}),
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_API_URL": prefect_api_url,
         "PREFECT_LOGGING_EXTRA_LOGGERS": _OUR_LOGGERS,
@@ -133,13 +131,21 @@ def client_environment(
 
 
 def define(
-    name: str, settings: Settings, urls: Mapping[str, str], port: int | None, credential: Credential | None
+    name: str,
+    settings: Settings,
+    urls: Mapping[str, str],
+    port: int | None,
+    credential: Credential,
+    let_in: Mapping[str, str],
 ) -> Service:
-    """The service `name`, listening on `port`; workers and supervisor need `urls` of both servers."""
+    """The service `name`, listening on `port` behind `credential`.
+
+    Workers and supervisor need `urls` of both servers, and `let_in`, the variables that let a client in.
+    """
     home = settings.home
     command: tuple[str, ...]
     if name == PREFECT:
-        assert port is not None and credential is not None
+        assert port is not None
         # What `prefect server start` does, with our policy on the pages.
         command = ("-m", "uvicorn", "--factory", "deployments.prefect_app:create_app", "--host", ports.LOOPBACK)
         command = (*command, "--port", str(port), "--timeout-keep-alive", "5")
@@ -160,7 +166,7 @@ def define(
         }
         folder = home / "prefect"
     elif name == MLFLOW:
-        assert port is not None and credential is not None
+        assert port is not None
         folder = home / "mlflow"
         # The command line keeps a parent process beside the one server (210 MB, 3 s). Starting uvicorn on
         # MLflow's app directly would save both, but through private variables, and without the check of
@@ -184,7 +190,8 @@ def define(
     else:
         folder = home / "run"
         own = {
-            **client_environment(home, settings.environ, urls[PREFECT], urls[MLFLOW], credential),
+            **client_environment(home, settings.environ, urls[PREFECT], urls[MLFLOW]),
+            **let_in,
             "INGOT_HOME": str(home),
             "PYTHONPATH": _python_path(settings.environ),
         }

@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import Callable
 from types import FrameType
 
-from deployments import local_stack, notify, prefect_api, processes, reconcile, retraining
+from deployments import local_stack, notify, prefect_api, processes, reconcile, retraining, services
 from deployments.prefect_api import Server
+from deployments.stack_state import ServiceState
 from ingot import heartbeats
 from ingot.errors import IngotError
 from ingot.settings import Settings
@@ -61,7 +62,8 @@ class Supervisor:
         state = local_stack.read_state(self.settings)
         if state is None:
             return False  # `down` is at work, or somebody deleted the note: not ours to start anything
-        dead = [s.name for s in state.services if s.identity is not None and not processes.is_alive(s.identity)]
+        # Also what is not in the note at all: a start that failed took it out.
+        dead = [name for name in services.all_services(self.settings) if _is_down(state.service(name))]
         if not dead:
             return False
         now = time.monotonic()
@@ -103,6 +105,12 @@ class Supervisor:
             words = str(error) if isinstance(error, IngotError) else ""
             logger.error("%s %s", type(error).__name__, words)
             return None
+
+
+def _is_down(service: ServiceState) -> bool:
+    """Whether a service of ours does not run; a server elsewhere is not ours to start."""
+    elsewhere = service.identity is None and service.url is not None
+    return not elsewhere and not processes.is_alive(service.identity)
 
 
 def _soon_and_later() -> tuple[float, ...]:

@@ -4,7 +4,7 @@ import os
 from argparse import Namespace
 from typing import Any
 
-from ingot.errors import IngotError, RecipeError
+from ingot.errors import RecipeError
 from ingot.recipe_files import find_recipe
 from ingot.settings import Settings
 from interface.context import open_settings
@@ -45,14 +45,16 @@ def _remove(settings: Settings, options: Namespace, printer: Printer) -> int:
     path = schedules.remove(settings, file, corpus)
     printer.line(f"{corpus} is no longer in {path}")
     from deployments import local_stack
-    from deployments.overview import delete_deployment
 
-    try:
-        gone = delete_deployment(local_stack.prefect_server(settings), f"curate corpus/{corpus}")
-    except IngotError as error:
-        gone = False
-        printer.line(f"Prefect does not know yet ({error})")
-    printer.result({"corpus": corpus, "file": str(path), "removed": True, "unregistered": gone})
+    state: Any = local_stack.status(settings)
+    if state.running:
+        os.environ.update(local_stack.environment(state))
+        from deployments import register
+
+        register.register_schedules(settings, local_stack.prefect_server(settings, state))
+    else:
+        printer.line("the local stack is down; the next `ingot up` takes it away from Prefect")
+    printer.result({"corpus": corpus, "file": str(path), "removed": True, "unregistered": state.running})
     return 0
 
 
@@ -80,6 +82,10 @@ def _register(settings: Settings, corpus: str, printer: Printer) -> str | None:
     from deployments import register
 
     server = local_stack.prefect_server(settings, state)
-    moment = register.register_schedules(settings, server)[corpus]
+    registered = register.register_schedules(settings, server)[corpus]
+    if not register.is_active(server, registered.id):
+        printer.line("the schedule is switched off in Prefect; switch it on there")
+        return None
+    moment = register.next_scheduled(server, registered.id)
     printer.line(f"next run {moment.astimezone():%Y-%m-%d %H:%M %Z}")
     return moment.isoformat()

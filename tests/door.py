@@ -21,5 +21,5 @@ def prepare(home: Path) -> None:
 
 
 def open_for_this_process() -> None:
-    """Let MLflow's client in this process in."""
-    os.environ.update(credentials.for_clients(CREDENTIAL))
+    """Let the clients of this process in."""
+    os.environ.update({**credentials.for_prefect(CREDENTIAL), **credentials.for_mlflow(CREDENTIAL)})

@@ -265,3 +265,17 @@ def make_late(settings: Settings, deployment_id: str) -> None:
                 "UPDATE flow_run SET expected_start_time = ?, next_scheduled_start_time = ? WHERE id = ?",
                 (moment, moment, row),
             )
+
+
+def test_a_schedule_switched_off_in_prefect_stays_off_and_a_removed_one_is_gone(
+    stack: StackState, server: Server, settings: Settings, workspace: Workspace
+) -> None:
+    workspace.write_recipe("nightly-three")
+    workspace.ingot("schedule", str(workspace.folder), "--cron", "0 3 * * *")
+    deployment = server.get("/deployments/name/curate%20corpus/nightly-three")
+    server.post(f"/deployments/{deployment['id']}/pause_deployment", {})
+    assert workspace.ingot("schedule", str(workspace.folder), "--cron", "0 3 * * *")["next"] is None
+    removed = workspace.ingot("schedule", str(workspace.folder), "--remove")
+    assert removed["unregistered"] is True
+    names = {entry["name"] for entry in server.post("/deployments/filter", {})}
+    assert "nightly-three" not in names and "nightly-two" in names
