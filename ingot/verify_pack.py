@@ -1,9 +1,11 @@
 """Check an audit pack with nothing but Python 3.9 or newer: no Ingot, no other package, no network.
 
-    python3 verify_pack.py mini-3-audit.zip           the zip file, or the folder it was unpacked into
-    python3 verify_pack.py mini-3-audit.zip --head SEQUENCE:SHA256      a ledger head you keep yourself
-    python3 verify_pack.py mini-3-audit.zip --allowed-signers FILE      your own list of who may approve
+    python3 -I verify_pack.py mini-3-audit.zip        the zip file, or the folder it was unpacked into
+    python3 -I verify_pack.py mini-3-audit.zip --head SEQUENCE:SHA256   a ledger head you keep yourself
+    python3 -I verify_pack.py mini-3-audit.zip --allowed-signers FILE   your own list of who may approve
 
+With -I Python imports nothing that lies beside this file (a json.py in the pack, say); without it the
+check does not begin.
 Prints one line a check and ends with status 0, or names the first thing that is wrong and ends with 1.
 A verifier that comes with the evidence proves only that the evidence agrees with itself: somebody who
 makes a whole store anew can make a pack that agrees. What they cannot make is a ledger head printed
@@ -17,6 +19,12 @@ one before (`previous`) and of itself without that field (`sha256`).
 
 from __future__ import annotations  # Python 3.9 reads `X | None` as text
 
+import sys
+
+if __name__ == "__main__" and not sys.flags.isolated:  # before any import that a file of the pack could answer
+    sys.exit("WRONG  nothing was checked: start Python with -I, so that it imports no file of the pack:\n"
+             f"       python3 -I {' '.join(sys.argv)}")  # fmt: skip
+
 import argparse
 import hashlib
 import json
@@ -24,7 +32,6 @@ import math
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import zipfile
 from datetime import datetime, timezone
@@ -443,6 +450,18 @@ def check_approvals(records: list[Record], registered: Record, allowed_signers: 
     for record in signed:
         check_statement(record, records)
         check_signature(record, allowed_signers)
+    if allowed_signers:
+        tell_unsigned(records, registered)
+
+
+def tell_unsigned(records: list[Record], registered: Record) -> None:
+    """Say of each move of this version that rests on no signature that the list of signers tells nothing about it."""
+    for record in records:
+        move = record["verb"] in ("promoted", "rolled_back") and record["subject"] == registered["subject"]
+        if move and record["actor"]["established_by"] != "ssh_signature":
+            who = f"{record['actor']['id']} ({record['actor']['established_by']})"
+            print(f"note   ledger record {record['sequence']}: {record['verb']} by {who} WITHOUT a signature; "
+                  "your allowed signers say nothing about it")  # fmt: skip
 
 
 def check_statement(record: Record, records: list[Record]) -> None:
@@ -473,6 +492,9 @@ def check_signature(record: Record, allowed_signers: str | None) -> None:
     where = f"ledger record {record['sequence']}"
     details = record["details"]
     program = shutil.which("ssh-keygen")
+    if program is None and allowed_signers:
+        raise Wrong(f"{where}: the signature of {details['signer']} cannot be checked against {allowed_signers}: "
+                    "ssh-keygen is not installed (Debian: openssh-client)")  # fmt: skip
     if program is None:
         print(f"note   {where}: the signature of {details['signer']} was not checked, ssh-keygen is not installed")
         return

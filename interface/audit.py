@@ -25,7 +25,7 @@ def audit(options: Namespace, printer: Printer) -> int:
     digest = sha256_hex(data)
     printer.line(f"{path}: {len(data):,} bytes, SHA-256 {digest}")
     printer.line(f"made at ledger head {head}")
-    printer.line(f"check it anywhere with Python alone: unzip it, then python3 verify_pack.py --head {head}")
+    printer.line(f"check it anywhere with Python alone: unzip it, then python3 -I verify_pack.py --head {head}")
     printer.result(
         {"path": str(path), "sha256": digest, "bytes": len(data), "model": version.name, "version": version.version,
          "head": head}

@@ -30,9 +30,11 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 _README = """\
 Audit pack of model {subject}, made at ledger head {head}
 
-  python3 verify_pack.py        checks this folder; or give it the zip file. Needs Python 3.9, nothing else.
-  python3 verify_pack.py --head SEQUENCE:SHA256     with a ledger head that you keep yourself
-  python3 verify_pack.py --allowed-signers FILE     with your own list of who may approve
+  python3 -I verify_pack.py     checks this folder; or give it the zip file. Needs Python 3.9, nothing else.
+  python3 -I verify_pack.py --head SEQUENCE:SHA256     with a ledger head that you keep yourself
+  python3 -I verify_pack.py --allowed-signers FILE     with your own list of who may approve; needs ssh-keygen
+
+With -I Python imports nothing from this folder.
 
 A verifier that came with the evidence is only as good as its sender. Take it from a copy of Ingot that
 you trust (ingot/verify_pack.py), or read it: it is one file.

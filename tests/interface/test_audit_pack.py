@@ -85,6 +85,23 @@ def test_a_pack_is_checked_by_python_alone_as_zip_and_as_folder(tiny: TinyStore,
     assert "promoted by maria (declared), on FIRST" in done.stdout
 
 
+def test_a_module_planted_beside_the_verifier_is_never_imported(pack: Files, tmp_path: Path) -> None:
+    for name, data in pack.items():
+        place = tmp_path / "pack" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+    for name in ("json", "argparse", "os"):
+        (tmp_path / "pack" / f"{name}.py").write_text("print('The pack holds together.')\nraise SystemExit(0)\n")
+    told = [line for line in pack["README.txt"].decode().splitlines() if "python3" in line]
+    assert told and all("python3 -I verify_pack.py" in line for line in told)
+    verifier = str(tmp_path / "pack" / "verify_pack.py")
+    plain, isolated = (
+        subprocess.run([sys.executable, *flags, verifier], capture_output=True, text=True) for flags in ([], ["-I"])
+    )
+    assert (plain.returncode, plain.stdout) == (1, "") and "start Python with -I" in plain.stderr
+    assert isolated.returncode == 1 and isolated.stdout.startswith("WRONG"), "files that pack.json does not name"
+
+
 def test_the_verifier_is_one_file_of_python_3_9_and_its_library() -> None:
     tree = ast.parse(Path(verify_pack.__file__).read_text(), feature_version=(3, 9))
     names = [a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names]
@@ -106,6 +123,19 @@ def test_an_untouched_pack_holds_together(
     sequence, head = ledger.head(tiny.store)
     for options in ((), ("--head", f"{sequence}:{head}"), ("--head", tiny.witness)):
         assert verdict_of(sealed(pack), tmp_path, *options, capsys=capsys) == "The pack holds together."
+
+
+def test_a_promotion_without_a_signature_is_told_to_who_brings_a_list_of_signers(
+    pack: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, signers = tmp_path / "pack.zip", tmp_path / "signers"
+    signers.write_text("")
+    with zipfile.ZipFile(place, "w") as archive:
+        for name, data in pack.items():
+            archive.writestr(name, data)
+    line = "note   ledger record 6: promoted by maria (declared) WITHOUT a signature"
+    assert verify_pack.main([str(place)]) == 0 and line not in capsys.readouterr().out
+    assert verify_pack.main([str(place), "--allowed-signers", str(signers)]) == 0 and line in capsys.readouterr().out
 
 
 def test_every_flipped_byte_is_found(pack: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,7 +250,7 @@ def test_a_file_that_is_no_pack_is_refused(tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.skipif(not signatures.available(), reason="ssh-keygen is not here (Debian: openssh-client)")
 def test_a_signed_approval_in_a_pack_is_checked_against_its_signature_and_the_auditors_own_list(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny = build(tmp_path / "store", tmp_path / "sources")
     ada, mallory = make_key(tmp_path, "ada"), make_key(tmp_path, "mallory")
@@ -235,6 +265,11 @@ def test_a_signed_approval_in_a_pack_is_checked_against_its_signature_and_the_au
     held = "The pack holds together."
     assert verdict_of(files, place, capsys=capsys) == held
     assert verdict_of(files, place, "--allowed-signers", str(signers), capsys=capsys) == held
+    with monkeypatch.context() as nowhere:
+        nowhere.setattr(verify_pack.shutil, "which", lambda name: None)
+        assert verdict_of(files, place, capsys=capsys) == held
+        line = verdict_of(files, place, "--allowed-signers", str(signers), capsys=capsys)
+        assert "cannot be checked" in line and "ssh-keygen is not installed" in line
     signers.write_text(entry("ada@example.org", mallory))
     assert "signature of ada@example.org does not hold" in verdict_of(
         files, place, "--allowed-signers", str(signers), capsys=capsys
