@@ -16,7 +16,7 @@ from pathlib import Path
 
 from deployments import databases
 from deployments.databases import MLFLOW, PREFECT
-from ingot.backup import BackupFile, Index
+from ingot.backup import ARTIFACTS_FOLDER, DATABASES_FOLDER, RUN_FOLDER, BackupFile, Index
 from ingot.digests import sha256_file
 from ingot.errors import DataError, IntegrityError
 from ingot.restore import checked
@@ -25,7 +25,6 @@ from ingot.storage import Store
 
 RUN_NOTES = ("ports.json", "recipe.json", "schedules.json", "notified.json")
 """What of INGOT_HOME/run a restored stack goes on with."""
-_DATABASES, _ARTIFACTS, _RUN = "databases", "mlflow-artifacts", "run"
 _REBUILD = "after `ingot up`, `ingot rebuild` fills MLflow again from the store"
 _DUMP_SECONDS = 3600
 
@@ -41,7 +40,7 @@ def dump(
     notes: list[str] = []
     for number, server in enumerate((PREFECT, MLFLOW), start=1):
         # A name of its own for each backup: the index of the last one names the last dump until the new one is there.
-        name = f"{_DATABASES}/{now:%Y%m%dT%H%M%S.%fZ}/{server}"
+        name = f"{DATABASES_FOLDER}/{now:%Y%m%dT%H%M%S.%fZ}/{server}"
         with target.scratch() as scratch:
             path, note = _dump_one(settings, server, scratch)
             if path is not None:
@@ -64,12 +63,12 @@ def dump(
 
 def _small_files(home: Path) -> Iterator[tuple[str, Path]]:
     for note in RUN_NOTES:
-        if (home / _RUN / note).is_file():
-            yield f"{_RUN}/{note}", home / _RUN / note
+        if (home / RUN_FOLDER / note).is_file():
+            yield f"{RUN_FOLDER}/{note}", home / RUN_FOLDER / note
     root = home / MLFLOW / "artifacts"
     for path in sorted(root.rglob("*")):
         if path.is_file() and not path.is_symlink():
-            yield f"{_ARTIFACTS}/{path.relative_to(root).as_posix()}", path
+            yield f"{ARTIFACTS_FOLDER}/{path.relative_to(root).as_posix()}", path
 
 
 def _put(target: Store, name: str, path: Path) -> BackupFile:
@@ -93,7 +92,7 @@ def _dump_one(settings: Settings, server: str, scratch: Path) -> tuple[Path | No
     if database is None:
         source = databases.sqlite_of(settings, server)
         if not source.is_file():
-            return None, ""
+            return None, f"{source} does not exist, so {server} is not in this backup; check INGOT_HOME"
         copy_sqlite(source, scratch / f"{server}.db")
         return scratch / f"{server}.db", ""
     program = shutil.which("pg_dump")
@@ -137,19 +136,31 @@ def load(settings: Settings, folder: Path, index: Index, report: Report) -> list
     """Put databases, artifacts and notes of a backup into the home of `settings`; returns what was not, as notes."""
     home = settings.home
     notes = []
-    places = {_ARTIFACTS: home / MLFLOW / "artifacts", _RUN: home / _RUN}
-    files = [file for file in index.files if file.name.split("/")[0] in (_DATABASES, *places)]
+    places = {ARTIFACTS_FOLDER: home / MLFLOW / "artifacts", RUN_FOLDER: home / RUN_FOLDER}
+    files = [file for file in index.files if file.name.split("/")[0] in (DATABASES_FOLDER, *places)]
+    # An index can be edited and sealed again: nothing but what `dump` writes gets near the secret of the pages.
+    strange = [file for file in files if not _is_dumped(file.name)]
+    notes += [f"{file.name} is not of `ingot backup` and was not put back" for file in strange]
+    files = [file for file in files if file not in strange]
     for number, file in enumerate(files, start=1):
         path = checked(folder, file)
         area, _, rest = file.name.partition("/")
-        if area == _DATABASES:
+        if area == DATABASES_FOLDER:
             notes += _load_database(settings, path)
         else:
             _copy_private(path, places[area] / rest)
         report("databases", number, len(files))
-    dumped = {Path(file.name).stem for file in files if file.name.startswith(f"{_DATABASES}/")}
+    dumped = {Path(file.name).stem for file in files if file.name.startswith(f"{DATABASES_FOLDER}/")}
     return notes + [f"the backup holds no database of {server}; {_REBUILD}" for server in (PREFECT, MLFLOW)
                     if server not in dumped]  # fmt: skip
+
+
+def _is_dumped(name: str) -> bool:
+    """Whether `dump` gives a file of its folders such a name."""
+    area, _, rest = name.partition("/")
+    if area == RUN_FOLDER:
+        return rest in RUN_NOTES
+    return area != DATABASES_FOLDER or Path(rest).stem in (PREFECT, MLFLOW)
 
 
 def _load_database(settings: Settings, path: Path) -> list[str]:

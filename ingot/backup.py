@@ -30,7 +30,13 @@ from ingot.storage import Store
 
 INDEX = "backup.json"
 STORE_FOLDER = "store"
+DATABASES_FOLDER, ARTIFACTS_FOLDER, RUN_FOLDER = "databases", "mlflow-artifacts", "run"
 FORMAT = 1
+_AREAS = (STORE_FOLDER, DATABASES_FOLDER, ARTIFACTS_FOLDER, RUN_FOLDER)
+"""Where files of a backup lie; beside them nothing is ever removed."""
+_LOCK = ".ingot-backup.lock"
+_MARKER = b"This folder is written by `ingot backup`; what its backup.json does not name is removed from it.\n"
+"""Content of the lock file: without it, or a valid index, a folder that holds anything is somebody else's."""
 _CACHES = ("features/", "spans/")
 _MARK = ".failed.json"
 # Named by the SHA-256 of their bytes.
@@ -112,26 +118,25 @@ def write_index(folder: Path, index: Index) -> None:
     crashpoint("backup.index.before")
     Store(str(folder)).put_bytes(INDEX, canonical_json(whole.model_dump(mode="json")), overwrite=True)
     crashpoint("backup.index.after")
-    named = {file.name for file in index.files} | {INDEX, _LOCK}
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir() and not path.is_symlink():
-            if not any(path.iterdir()):
-                path.rmdir()
-        elif path.relative_to(folder).as_posix() not in named:
-            path.unlink()
-
-
-_LOCK = ".lock"
+    named = {file.name for file in index.files}
+    for area in _AREAS:
+        for path in [*sorted((folder / area).rglob("*"), reverse=True), folder / area]:
+            if path.is_dir() and not path.is_symlink():
+                if not any(path.iterdir()):
+                    path.rmdir()
+            elif path != folder / area and path.relative_to(folder).as_posix() not in named:
+                path.unlink()
 
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Index | None]:
     """Hold the backup folder for as long as the block lasts; gives the index of the backup in it, None for none.
 
-    Raises DataError for a folder that holds something else, BusyError when another backup is at work in it.
+    Raises DataError for a folder that holds something else and is left as it is, BusyError when another backup is
+    at work in it.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if any(folder.iterdir()) and not (folder / _LOCK).exists() and not (folder / INDEX).exists():
+    if not _is_ours(folder):
         raise DataError(f"{folder} holds other files than a backup; name an empty or absent folder")
     folder.chmod(0o700)  # raw documents and both servers' databases lie here
     with open(os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600), "r+") as lock:
@@ -139,16 +144,34 @@ def opened(folder: Path) -> Iterator[Index | None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BusyError(f"another `ingot backup` is at work in {folder}; try again when it is done") from None
+        if lock.read().encode() != _MARKER:
+            lock.seek(0)
+            lock.truncate()
+            lock.write(_MARKER.decode())
+            lock.flush()
+            os.fsync(lock.fileno())
         for unfinished in (folder / ".tmp", folder / STORE_FOLDER / ".tmp"):
             shutil.rmtree(unfinished, ignore_errors=True)
         yield read_index(folder)
 
 
+def _is_ours(folder: Path) -> bool:
+    """Whether a backup was begun here, or nothing is here (a kill can leave an empty lock file alone)."""
+    if all(path.name == _LOCK for path in folder.iterdir()):
+        return True
+    try:
+        if (folder / _LOCK).read_bytes() == _MARKER:
+            return True
+    except OSError:
+        pass
+    return read_index(folder) is not None
+
+
 def copy_store(store: Store, folder: Path, previous: Index | None, report: Report) -> Copied:
     """Copy what is new in the store to `folder/store`.
 
-    Raises IntegrityError when the store has lost or changed what the earlier backup or its own records name:
-    the earlier backup is left as it is.
+    Raises IntegrityError when the store has lost or changed what the earlier backup or its own records name, and
+    NotFoundError for an empty store, which is mostly a wrong one: the earlier backup is left as it is.
     """
     return _Copy(store, folder, previous, report).run()
 
@@ -191,6 +214,10 @@ class _Copy:
 
     def run(self) -> Copied:
         keys, head = list_keys(self.store)
+        if not keys:
+            raise NotFoundError(
+                f"the store {self.store.root} is empty: there is nothing to back up; check INGOT_HOME and INGOT_STORE"
+            )
         self._refuse_another_store(keys)
         changed = []
         for number, key in enumerate(keys, start=1):
@@ -204,9 +231,7 @@ class _Copy:
         for key in changed:
             self._copy(key)
         self._check_complete()
-        return Copied(
-            files=self.files, ledger_head=head, num_copied=self.num_copied, bytes_copied=self.bytes_copied
-        )
+        return Copied(files=self.files, ledger_head=head, num_copied=self.num_copied, bytes_copied=self.bytes_copied)
 
     def _refuse_another_store(self, keys: list[str]) -> None:
         """The ledger and the salt of a store never change: what differs is another store, or a damaged one."""

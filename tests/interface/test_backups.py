@@ -344,3 +344,57 @@ def test_a_damaged_database_is_told_before_it_replaces_a_good_copy(
 def test_a_name_that_leads_out_of_the_folder_is_refused() -> None:
     with pytest.raises(ValueError):
         backup.BackupFile(name="store/../../etc/passwd", size=1, sha256="0")
+
+
+@pytest.mark.parametrize("theirs", ["lock", "our lock's name", "index"])
+def test_a_folder_of_somebody_else_is_refused_and_keeps_its_files(
+    tiny: TinyStore, tmp_path: Path, capsys: pytest.CaptureFixture[str], theirs: str
+) -> None:
+    folder = tmp_path / "photos"
+    (folder / "store").mkdir(parents=True)
+    (folder / "store/letter.txt").write_text("mine")
+    names = {"lock": ".lock", "our lock's name": ".ingot-backup.lock", "index": "backup.json"}
+    (folder / names[theirs]).write_text("{}")
+    before = files(folder)
+    ask(capsys, "backup", "photos", code=5 if theirs == "index" else 2)
+    assert files(folder) == before
+
+
+def test_a_note_that_somebody_keeps_beside_a_backup_stays(
+    tiny: TinyStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(capsys, "backup", "kept")
+    (tmp_path / "kept/heads.txt").write_text("ledger heads of every night")
+    (tmp_path / "kept/store/left.txt").write_text("of a killed backup")
+    ask(capsys, "backup", "kept")
+    assert (tmp_path / "kept/heads.txt").exists() and not (tmp_path / "kept/store/left.txt").exists()
+
+
+def test_the_wrong_home_is_told_instead_of_backed_up(
+    tiny: TinyStore, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "mlflow/mlflow.db").unlink()
+    (told,) = ask(capsys, "backup", "kept")["notes"]
+    assert "mlflow.db does not exist" in told and "INGOT_HOME" in told
+    before = files(tmp_path / "kept")
+    monkeypatch.setenv("INGOT_HOME", str(tmp_path / "other"))
+    message = ask(capsys, "backup", "kept", code=4)["error"]["message"]
+    assert "is empty" in message and "INGOT_HOME" in message and "INGOT_STORE" in message
+    assert files(tmp_path / "kept") == before
+
+
+def test_an_edited_backup_cannot_plant_a_secret(
+    tiny: TinyStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(capsys, "backup", "kept")
+    index = read_index(tmp_path / "kept")
+    assert index is not None
+    planted = []
+    for name in ("run/secret", "databases/x/run.db"):
+        (tmp_path / "kept" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "kept" / name).write_bytes(b"known")
+        planted.append(backup.BackupFile(name=name, size=5, sha256=sha256_hex(b"known")))
+    backup.write_index(tmp_path / "kept", index.model_copy(update={"files": (*index.files, *planted)}))
+    told = ask(capsys, "restore", "kept", "--into", "new")
+    assert sorted(path.name for path in (tmp_path / "new/run").iterdir()) == ["ports.json"]
+    assert [note.split()[0] for note in told["notes"]] == ["run/secret", "databases/x/run.db"]
