@@ -17,6 +17,7 @@ from ingot.promotion import PROMOTABLE
 Kind = Literal["failed", "held_back", "approval_wanted", "nothing_new"]
 _REASON_CHARS = 300
 _EXCEPTION = re.compile(r"(?:(?:Flow|Task) run encountered an exception:? )?([A-Za-z_][\w.]*): (.*)")
+_CODED = re.compile(r"(INGOT-[A-Z-]+): ")
 _STATUS = re.compile(r"exited with (?:non-zero )?status code:? (-?\d+)")
 _OUR_ERRORS = {
     found.__name__: found.code
@@ -118,6 +119,9 @@ def _failed(runs: Iterable[Mapping[str, Any]], prefect_url: str | None) -> Itera
 def reason_of(state_type: str, message: str) -> str:
     """What may be told of a state's message: an error of ours with its code, else the class or exit status alone."""
     line = message.strip().splitlines()[0] if message.strip() else ""
+    coded = _CODED.match(line)  # a run that ends by itself: a refused retrain or promotion
+    if coded and coded.group(1) in _OUR_ERRORS.values():
+        return one_line(line)
     exception = _EXCEPTION.match(line)
     name = exception.group(1).rpartition(".")[2] if exception else ""
     if exception and name in _OUR_ERRORS:

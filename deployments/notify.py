@@ -2,7 +2,8 @@
 
 The supervisor calls `pass_once` every half minute. `$INGOT_HOME/run/notified.json` remembers what was delivered,
 written after each success: a kill in between tells one thing twice, never not at all. What happened before the
-first pass is no news.
+first pass is no news. A piece of news that the target refuses while it takes others is given up after some tries;
+while it refuses everything, which a wrong setting does too, nothing is given up.
 """
 
 import logging
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from deployments import stack_state
 from deployments.news import CorpusVersion, News, find_news
-from deployments.notify_targets import Target, target_of
+from deployments.notify_targets import RefusedError, Target, target_of
 from ingot import ledger, manifest
 from ingot.errors import IngotError, RecipeError, ServiceError
 from ingot.settings import Settings
@@ -27,15 +28,24 @@ logger = logging.getLogger(__name__)
 
 _MAX_A_PASS = 10  # the rest comes half a minute later: a bad night must not be a flood
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 30, 3600
+_MAX_TRIES = 5
 _RUN_DAYS = 7
 """How far back ended runs are asked for: a stack that was down longer tells no older failure."""
 _told: set[str] = set()
 
 
+class _Refused(BaseModel):
+    first: datetime
+    tries: int = 0
+
+
 class _State(BaseModel):
     since: datetime
     delivered: dict[str, str] = {}
-    """When each key was delivered."""
+    """When each key was delivered, or given up."""
+    refused: dict[str, _Refused] = {}
+    last_taken: datetime | None = None
+    """When the target took anything."""
     failures: int = 0
     retry_at: datetime | None = None
 
@@ -66,16 +76,47 @@ class Notifier:
     def deliver(self, news: list[News]) -> int:
         """Send what was not sent yet; returns how many were. A failing target is asked again after a pause."""
         waiting = [item for item in news if item.key not in self._state.delivered]
-        for number, item in enumerate(waiting[:_MAX_A_PASS]):
+        waiting.sort(key=self._tries)  # what was refused before comes last: it stands in nobody's way
+        refused = []
+        sent = 0
+        for item in waiting[:_MAX_A_PASS]:
             try:
                 self._target.send(item)
+            except RefusedError as error:
+                refused.append((item, error))
+                continue
             except ServiceError as error:
                 self._pause(error)
-                return number
+                return sent
+            sent += 1
             self._state.delivered[item.key] = self._now.isoformat(timespec="seconds")
-            self._state.failures, self._state.retry_at = 0, None
+            self._state.refused.pop(item.key, None)
+            self._state.failures, self._state.retry_at, self._state.last_taken = 0, None, self._now
             self._save()
-        return min(len(waiting), _MAX_A_PASS)
+        if refused:
+            self._count(refused)
+        return sent
+
+    def _tries(self, item: News) -> int:
+        known = self._state.refused.get(item.key)
+        return known.tries if known else 0
+
+    def _count(self, refused: list[tuple[News, RefusedError]]) -> None:
+        """Give up what was refused often enough while others were taken; pause when nothing was."""
+        doubt = None
+        for item, error in refused:
+            known = self._state.refused.setdefault(item.key, _Refused(first=self._now))
+            known.tries += 1
+            if self._state.last_taken is None or self._state.last_taken < known.first:
+                doubt = error
+            elif known.tries >= _MAX_TRIES:
+                self._state.delivered[item.key] = self._now.isoformat(timespec="seconds")
+                del self._state.refused[item.key]
+                logger.error("not told, after %d tries: %s: %s", known.tries, item.sentence(), error)
+        if doubt is not None:
+            self._pause(doubt)
+        else:
+            self._save()
 
     def _pause(self, error: ServiceError) -> None:
         seconds = min(_PAUSE_SECONDS * 2**self._state.failures, _LONGEST_PAUSE_SECONDS)

@@ -30,8 +30,12 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _FORM = "give a webhook https://..., or smtp://HOST:PORT?from=A&to=B"
 
 
+class RefusedError(ServiceError):
+    """The target answers and does not want this piece of news: its fault, or that of the setting."""
+
+
 class Target(Protocol):
-    """Takes one piece of news, or raises ServiceError."""
+    """Takes one piece of news, or raises ServiceError; RefusedError where the same again would be refused again."""
 
     @property
     def host(self) -> str:
@@ -91,7 +95,9 @@ class Webhook:
                 response.read(1 << 16)
         except urllib.error.HTTPError as error:
             error.close()
-            raise ServiceError(f"the webhook at {self.host} answered {error.code}; check INGOT_NOTIFY") from None
+            # 408 and 429 ask to come again later.
+            kind = RefusedError if 400 <= error.code < 500 and error.code not in (408, 429) else ServiceError
+            raise kind(f"the webhook at {self.host} answered {error.code}; check INGOT_NOTIFY") from None
         except (OSError, ValueError) as error:
             raise ServiceError(f"the webhook at {self.host} does not answer ({_cause(error)})") from None
 

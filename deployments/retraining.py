@@ -11,14 +11,14 @@ import logging
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 from deployments import local_stack, services
 from deployments.prefect_api import Server
 from ingot import ledger, manifest, retraining
-from ingot.errors import ServiceError
+from ingot.errors import IngotError, IntegrityError, ServiceError
 from ingot.settings import Settings
 from ingot.storage import Store
 
@@ -28,6 +28,8 @@ AUTOMATION = "new data starts a retrain"
 RETRAIN = "retrain model/retrain"
 ADAPT = "adapt model/adapt"
 _LOOK_SECONDS = 300.0
+_RETRY = timedelta(minutes=5)
+"""When a corpus that could not be judged is looked at again."""
 
 
 def ensure_automation(server: Server) -> bool:
@@ -112,7 +114,9 @@ class Poll:
             return 0
         length = len(store.list("ledger/"))
         asks = seen.asks if seen is not None and seen.heads == heads else _any_asks(store, heads)
-        answer = _judge_apart(settings) if asks else {"started": [], "look_again": None}
+        answer = _judge_apart(settings) if asks else {"started": [], "failed": [], "look_again": None}
+        for words in answer["failed"]:
+            logger.error("%s", words)
         again = answer["look_again"]
         self._seen[store.root] = _Seen(heads, length, asks, datetime.fromisoformat(again) if again else None)
         return len(answer["started"])
@@ -141,7 +145,14 @@ def _heads(store: Store) -> dict[str, int]:
 
 
 def _any_asks(store: Store, heads: dict[str, int]) -> bool:
-    return any("retrain" in manifest.read(store, corpus, number).provenance for corpus, number in heads.items())
+    return any(_asks(store, corpus, number) for corpus, number in heads.items())
+
+
+def _asks(store: Store, corpus: str, number: int) -> bool:
+    try:
+        return "retrain" in manifest.read(store, corpus, number).provenance
+    except IntegrityError:
+        return True  # the judging process tells which corpus cannot be read; the others are judged all the same
 
 
 def _judge_apart(settings: Settings) -> dict[str, Any]:
@@ -158,35 +169,57 @@ def _judge_apart(settings: Settings) -> dict[str, Any]:
     return answer
 
 
-def start_due(store: Store, server: Server, now: datetime) -> tuple[list[str], datetime | None]:
-    """Judge every corpus and start what is due: (ids of the runs, when time alone may make another one due)."""
-    started = []
-    moments = []
+@dataclass(frozen=True)
+class Answer:
+    """What one look at every corpus gave."""
+
+    started: tuple[str, ...]
+    """Ids of the runs."""
+    failed: tuple[str, ...]
+    """One line for each corpus that could not be judged or started."""
+    look_again: datetime | None
+    """When time alone may make another one due; None when only new data can."""
+
+
+def start_due(store: Store, server: Server, now: datetime) -> Answer:
+    """Judge every corpus and start what is due; one that cannot be judged keeps no other from its retrain."""
+    started, failed, moments = [], [], []
     for corpus in manifest.corpora(store):
-        judgement = retraining.judge(store, corpus, now)
-        if judgement.look_again is not None:
-            moments.append(judgement.look_again)
-        if judgement.due is not None:
-            due = judgement.due
-            body = {
-                "parameters": retraining.run_parameters(due, retraining.BY_POLL),
-                "idempotency_key": retraining.idempotency_key(due),
-            }
-            run = server.post(f"/deployments/{_deployment(server, RETRAIN)['id']}/create_flow_run", body)
-            retraining.record_started(
-                store, due, flow_run_id=str(run["id"]), asked_by=retraining.BY_POLL, now=now
-            )  # fmt: skip
-            logger.info("started a retrain of %s on %s: %s", due.model, due.corpus, due.reason)
-            started.append(str(run["id"]))
-    return started, min(moments, default=None)
+        try:
+            run, again = _start_one(store, server, corpus, now)
+        except Exception as error:  # the words of an error that is not ours may hold text of documents
+            words = str(error) if isinstance(error, IngotError) else type(error).__name__
+            failed.append(f"whether {corpus} needs a retrain cannot be told: {words}; tried again in 5 minutes")
+            moments.append(now + _RETRY)
+            continue
+        started += [run] if run is not None else []
+        moments += [again] if again is not None else []
+    return Answer(tuple(started), tuple(failed), min(moments, default=None))
+
+
+def _start_one(store: Store, server: Server, corpus: str, now: datetime) -> tuple[str | None, datetime | None]:
+    """(id of the run that was due and started, when to look again)."""
+    judgement = retraining.judge(store, corpus, now)
+    if judgement.due is None:
+        return None, judgement.look_again
+    due = judgement.due
+    body = {
+        "parameters": retraining.run_parameters(due, retraining.BY_POLL),
+        "idempotency_key": retraining.idempotency_key(due),
+    }
+    run = server.post(f"/deployments/{_deployment(server, RETRAIN)['id']}/create_flow_run", body)
+    retraining.record_started(store, due, flow_run_id=str(run["id"]), asked_by=retraining.BY_POLL, now=now)
+    logger.info("started a retrain of %s on %s: %s", due.model, due.corpus, due.reason)
+    return str(run["id"]), judgement.look_again
 
 
 def main() -> None:
     """Judge the store of this process's settings, start what is due and print the answer as JSON."""
     settings = Settings.from_environment()
     store = Store(settings.store, scratch_root=settings.scratch)
-    started, again = start_due(store, local_stack.prefect_server(settings), datetime.now(UTC))
-    print(json.dumps({"started": started, "look_again": again.isoformat() if again else None}))
+    answer = start_due(store, local_stack.prefect_server(settings), datetime.now(UTC))
+    again = answer.look_again.isoformat() if answer.look_again else None
+    print(json.dumps({"started": answer.started, "failed": answer.failed, "look_again": again}))
 
 
 if __name__ == "__main__":

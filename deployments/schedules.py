@@ -6,8 +6,9 @@ runs (deployments/reconcile.py).
 """
 
 import json
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from deployments.register import ConcurrencyLimit, Deployment, Schedule, WorkPoo
 from deployments.services import DATA_POOL
 from ingot.errors import NotFoundError, RecipeError
 from ingot.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 FILE_NAME = "schedules.yaml"
 ENTRYPOINT = "flows.curate_corpus.curate_corpus"
@@ -52,7 +55,7 @@ def read_file(path: Path) -> tuple[RecipeSchedule, ...]:
         return _File.model_validate(yaml.safe_load(path.read_text()) or {}).schedules
     except FileNotFoundError:
         return ()
-    except (OSError, yaml.YAMLError, ValidationError) as error:
+    except (OSError, UnicodeError, yaml.YAMLError, ValidationError) as error:
         raise RecipeError(
             f"{path} cannot be read as schedules: {error}; it holds a list `schedules` of corpus, recipe, cron, "
             "timezone"
@@ -91,9 +94,33 @@ def remove(settings: Settings, recipe: Path, corpus: str) -> Path:
 
 
 def known_schedules(settings: Settings) -> list[tuple[Path, RecipeSchedule]]:
-    """(file, schedule) of every folder that has one, by corpus; a folder that is gone is passed over."""
-    found = [(path, entry) for path in sorted(_known_files(settings)) for entry in read_file(path)]
-    return sorted(found, key=lambda pair: pair[1].corpus)
+    """(file, schedule) of every folder that has one, by corpus; a folder that is gone is passed over.
+
+    So is what a person has written wrong, with an error in the log: it must not keep the others from running.
+    """
+    found: dict[str, tuple[Path, RecipeSchedule]] = {}
+    for path in sorted(_known_files(settings)):
+        try:
+            entries = read_file(path)
+        except RecipeError as error:
+            logger.error("passed over: %s", " ".join(str(error).split()))
+            continue
+        for entry in entries:
+            try:
+                _check(entry, found)
+            except RecipeError as error:
+                logger.error("passed over: %s of %s: %s", entry.corpus, path, error)
+            else:
+                found[entry.corpus] = path, entry
+    return [found[corpus] for corpus in sorted(found)]
+
+
+def _check(entry: RecipeSchedule, others: Mapping[str, tuple[Path, RecipeSchedule]]) -> None:
+    if entry.corpus in _TAKEN:
+        raise RecipeError("a deployment of Ingot's own is called so; rename the corpus")
+    if entry.corpus in others:
+        raise RecipeError(f"{others[entry.corpus][0]} schedules it already; remove one of the two")
+    check_cron(entry.cron, entry.timezone)
 
 
 def tag_of(settings: Settings) -> str:

@@ -34,6 +34,7 @@ class Hook:
         self.received: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.answer = 200
+        self.refuses = "\0"  # news with this in it
 
 
 @contextmanager
@@ -41,10 +42,11 @@ def serving(hook: Hook, context: ssl.SSLContext | None = None) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            if hook.answer == 200:
+            answer = 400 if hook.refuses in body.decode() else hook.answer
+            if answer == 200:
                 hook.received.append(json.loads(body))
                 hook.headers.append(dict(self.headers))
-            self.send_response(hook.answer)
+            self.send_response(answer)
             self.send_header("Location", "http://127.0.0.1:1/elsewhere")
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -107,6 +109,9 @@ PREFIX = "Flow run encountered an exception: "
         ("FAILED", f"{PREFIX}pyarrow.lib.ArrowInvalidError: secret", "ArrowInvalidError"),
         ("FAILED", "the secret page: DataError: of Anna", "it failed; its page says why"),
         ("FAILED", f"{PREFIX}DataError: one line\nthe secret page", "INGOT-DATA DataError: one line"),
+        ("FAILED", "INGOT-NOT-FOUND: corpus: corpus 'handbok' does not exist; known: handbook",
+         "INGOT-NOT-FOUND: corpus: corpus 'handbok' does not exist; known: handbook"),
+        ("FAILED", "INGOT-ELSE: the secret page", "it failed; its page says why"),
         ("CRASHED", "Flow run process exited with non-zero status code -9.", "its process ended with status -9"),
         ("CRASHED", "secret", "its process was killed or lost"),
         ("FAILED", "", "it failed; its page says why"),
@@ -229,6 +234,32 @@ def test_a_failing_target_is_asked_again_after_growing_pauses(
     assert "answered 500" in caplog.text and "secret-path" not in caplog.text
     hook.answer = 200
     assert notify.pass_once(settings, server, now=START + timedelta(hours=1)) == 1
+
+
+def test_what_the_target_refuses_is_given_up_and_stands_in_nobodys_way(
+    settings: Settings, hook: Hook, caplog: pytest.LogCaptureFixture
+) -> None:
+    notify.pass_once(settings, None, now=START)
+    hook.refuses = "runs/bad"
+    runs = [*(ended(f"bad{n}", "") for n in range(12)), ended("good1", "", START + timedelta(seconds=1))]
+    moments = [START + timedelta(minutes=n) for n in range(1, 20)]
+    sent = [notify.pass_once(settings, Prefect(*runs), now=moment) for moment in moments]
+    assert sum(sent) == 1 and sum(sent[:3]) == 1  # ten refused ones fill the first pass
+    assert "not told, after 5 tries" in caplog.text and "answered 400" in caplog.text
+    kept = json.loads((settings.home / "run/notified.json").read_text())
+    assert len(kept["delivered"]) == 13 and kept["refused"] == {}
+
+
+@pytest.mark.parametrize("code", [401, 404, 429])
+def test_while_a_wrong_setting_makes_everything_refused_nothing_is_given_up(
+    settings: Settings, hook: Hook, code: int
+) -> None:
+    notify.pass_once(settings, None, now=START)
+    server, hook.answer = Prefect(ended("r1", ""), ended("r2", "")), code
+    moments = [START + timedelta(minutes=n) for n in range(300)]
+    assert sum(notify.pass_once(settings, server, now=moment) for moment in moments) == 0
+    hook.answer = 200
+    assert notify.pass_once(settings, server, now=START + timedelta(hours=8)) == 2
 
 
 def test_a_redirect_is_not_followed_and_a_token_goes_in_a_header(hook: Hook, settings: Settings) -> None:
