@@ -87,7 +87,10 @@ def analyse(
     *,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, int]:
-    """Compute what is missing for (unit, number of rows) pairs; returns how many were computed and reused."""
+    """Compute what is missing for (unit, number of rows) pairs; returns how many were computed and reused.
+
+    on_progress is told of documents.
+    """
     span_rules = [r for r in rules if registry.load("rule", r.rule).KIND == "span"]
     present = _present(store, span_rules)
     tasks = [task for unit, num_rows in units if (task := _missing(store, present, unit, num_rows, span_rules))]
@@ -95,16 +98,16 @@ def analyse(
         _delete(store, [key for key in _keys_of(task) if _failures_key(key) in present])
     guilty: dict[str, list[int]] = {}
     probed: set[str] = set()
-    finished = 0
+    finished, total = 0, sum(task.rows[1] for task in tasks)
     for done in pool.map(analyse_unit, tasks, split=halves):
         if isinstance(done, Killed):
             guilty.setdefault(done.unit.unit, []).append(done.unit.rows[0])
         if done.unit.probe or isinstance(done, Killed):
             probed.add(done.unit.unit)
             continue
-        finished += 1
+        finished += done.unit.rows[1]
         if on_progress is not None:
-            on_progress("analyse", finished, len(tasks))
+            on_progress("analyse", finished, total)
     # Features say which documents failed, so they are written again even when only spans were looked for.
     again = [
         replace(t, failed_rows=tuple(sorted(guilty[t.unit])), features=True) if t.unit in guilty else t
@@ -119,6 +122,8 @@ def analyse(
                 f"analysing unit {done.unit.unit} killed its worker although its documents, looked at in parts, did "
                 "not; give workers more memory or set INGOT_UNIT_BYTES lower, then run again"
             )
+    if on_progress is not None and finished < total:
+        on_progress("analyse", total, total)
     return {"units": len(units), "computed": len(tasks), "reused": len(units) - len(tasks)}
 
 

@@ -6,7 +6,7 @@ is stored under its fingerprint, so the same snapshot and recipe are decided onc
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,12 +57,18 @@ class DecisionsRef(Ref):
 
 
 def decide(
-    store: Store, recipe: Recipe, snapshots: Sequence[SourceSnapshot], pool: Pool, *, salt: bytes
+    store: Store,
+    recipe: Recipe,
+    snapshots: Sequence[SourceSnapshot],
+    pool: Pool,
+    *,
+    salt: bytes,
+    on_progress: Callable[[str, int, int], None] | None = None,
 ) -> DecisionsRef:
     """Decide about every open document, or name the decisions that are stored for this very input.
 
-    Reads text only of pairs that were never compared before. Raises DataError when no source holds a
-    single document.
+    Reads text only of pairs that were never compared before; on_progress is told of those pairs. Raises
+    DataError when no source holds a single document.
     """
     occurrences = open_occurrences(store, recipe.sources, snapshots)
     if len(occurrences) == 0:
@@ -90,7 +96,7 @@ def decide(
     eligible = eligible_documents(len(documents), judgements, own)
     signatures = unpack_signatures(features["signature"])
     places = [Place(u, r) for u, r in zip(documents["unit"].to_pylist(), documents["row"].to_pylist(), strict=True)]
-    verify = PairVerifier(store, documents["doc_id"].to_pylist(), places, pool)
+    verify = PairVerifier(store, documents["doc_id"].to_pylist(), places, pool, on_progress)
     edges, candidates = _near_edges(store, recipe, documents, signatures, eligible, verify)
     edges = join_equal_texts(edges, ids_after, eligible)
     # Rows ascend by doc_id, so a row is its own position in that order.

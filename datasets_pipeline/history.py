@@ -6,7 +6,7 @@ Both are caches of pure functions, shared by all corpora of a store: `history/<s
 Losing them costs time, never bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -97,8 +97,17 @@ class CompareUnit:
 class PairVerifier:
     """Exact similarity of pairs of rows; measured once per pair of documents and store."""
 
-    def __init__(self, store: Store, doc_ids: Sequence[bytes], places: Sequence[Place], pool: Pool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        doc_ids: Sequence[bytes],
+        places: Sequence[Place],
+        pool: Pool,
+        on_progress: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        """on_progress is told of pairs, anew for each call that has to measure some."""
         self._store, self._ids, self._places, self._pool = store, doc_ids, places, pool
+        self._on_progress = on_progress
         self._prefix = f"history/pairs-{VERIFIER_VERSION}"
         self._scores: dict[tuple[bytes, bytes], float] = {}
         for key in store.list(f"{self._prefix}/"):
@@ -137,6 +146,7 @@ class PairVerifier:
     def _measure(self, rows: list[tuple[int, int]]) -> None:
         # Neighbouring places together, so that a worker opens few units.
         rows.sort(key=lambda pair: (self._places[pair[0]].unit, self._places[pair[1]].unit, pair))
+        finished = 0
         parts = [rows[i : i + _PAIRS_PER_UNIT] for i in range(0, len(rows), _PAIRS_PER_UNIT)]
         for done in self._pool.map(compare_unit, [self._unit(number, part) for number, part in enumerate(parts)]):
             if isinstance(done, Killed):
@@ -144,6 +154,9 @@ class PairVerifier:
             for (a, b), score in zip(parts[done.unit.number], done.result, strict=True):
                 self._scores[self._pair(a, b)] = score
                 self._new.append(self._pair(a, b))
+            finished += len(parts[done.unit.number])
+            if self._on_progress is not None:
+                self._on_progress("compare", finished, len(rows))
 
     def _unit(self, number: int, rows: list[tuple[int, int]]) -> CompareUnit:
         used = sorted({row for pair in rows for row in pair})

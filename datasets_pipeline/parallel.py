@@ -5,6 +5,9 @@ PREFECT_*, no MLFLOW_*), so nothing of the orchestration is ever imported there;
 certificates made for this pool and die with the process that started them. Only unit descriptions
 and small results cross the scheduler; text never does.
 
+What our packages log in a worker is said again here, in the task that called `map` (ingot/line_logs.py). An
+exception that is not ours rises here without its message, which may quote a document.
+
 When a worker dies, the units it held are run again alone on a fresh worker and halved until the one
 item that kills is alone; that item comes back as `Killed`. With `workers=0` everything runs in this
 process, which is how most tests and a debugger see the same code.
@@ -25,7 +28,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Protocol, TypeVar
 
-from ingot.errors import StorageError
+from ingot.errors import IngotError, StorageError
+from ingot.line_logs import LineTail, describe_error, write_lines_to
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +43,12 @@ _POLL_SECONDS = 0.02
 _FETCH_SECONDS = 10.0
 # How long after a worker's death the scheduler may take to say so.
 _REPORT_SECONDS = 15.0
+# How often the workers' lines are looked for while they work.
+_LOG_SECONDS = 0.5
+# A worker says what it has done after its first unit of a kind, and then so often.
+_SUMMARY_SECONDS = 30.0
+# Names the file of a worker's lines; how our code knows that it runs in a worker.
+_LINES_VARIABLE = "PIPELINE_WORKER_LINES"
 # Workers that died with nothing in hand; more of them in one map means that workers cannot live here.
 _MAX_IDLE_DEATHS = 8
 
@@ -148,6 +158,9 @@ class DaskPool:
         self._client: Any = None
         self._scheduler = scheduler
         self._deaths = 0
+        self._tail = LineTail()
+        self._lines: dict[str, Path] = {}
+        self._looked_at = 0.0
         self.num_workers = workers
 
     def start(self) -> None:
@@ -202,7 +215,18 @@ class DaskPool:
         *,
         split: Callable[[Any], Sequence[Any]] | None = None,
     ) -> Iterator[Done | Killed]:
-        """As `Pool.map`, with a bounded window of submitted units."""
+        """As `Pool.map`, with a bounded window of submitted units; passes on what the workers log."""
+        try:
+            yield from self._map(function, units, split)
+        finally:
+            self._pass_on_lines(at_once=True)
+
+    def _map(
+        self,
+        function: Callable[[Any], Any],
+        units: Sequence[Any],
+        split: Callable[[Any], Sequence[Any]] | None,
+    ) -> Iterator[Done | Killed]:
         waiting = deque(units)
         suspects: deque[Any] = deque()
         running: dict[Any, Any] = {}
@@ -212,7 +236,8 @@ class DaskPool:
         while waiting or running:
             while waiting and len(running) < window:
                 unit = waiting.popleft()
-                running[self._client.submit(_run, function, unit, pure=False, retries=0)] = unit
+                running[self._client.submit(_run_in_worker, function, unit, pure=False, retries=0)] = unit
+            self._pass_on_lines()
             finished = [(future, end) for future in running if (end := _end_of(future)) is not None]
             if not finished:
                 # Nobody reports a worker that dies with nothing in hand, and nothing runs without workers.
@@ -262,7 +287,11 @@ class DaskPool:
         assert self._isolated is not None
         process = self._processes[self._isolated]
         future = self._client.submit(
-            _run, function, unit, pure=False, retries=0, workers=[self._isolated], allow_other_workers=False
+            *(_run_in_worker, function, unit),
+            pure=False,
+            retries=0,
+            workers=[self._isolated],
+            allow_other_workers=False,
         )
         deadline: float | None = None
         while (end := _end_of(future)) is None:
@@ -272,6 +301,7 @@ class DaskPool:
                 if time.monotonic() > deadline:
                     end = (None, _WorkerDied())
                     break
+            self._pass_on_lines()
             time.sleep(_POLL_SECONDS)
         future.release()
         return end
@@ -338,11 +368,20 @@ class DaskPool:
             "--tls-cert", str(self._tls / "worker_cert.pem"),
             "--tls-key", str(self._tls / "worker_key.pem"),
         ]  # fmt: skip
+        lines = self._lines[name] = self._folder / f"{name}.jsonl"
+        environment = {**self._worker_environment(), _LINES_VARIABLE: str(lines)}
         with open(self._folder / f"{name}.log", "wb") as log:
             self._processes[name] = subprocess.Popen(
-                command, env=self._worker_environment(), stdout=log, stderr=log, preexec_fn=_die_with_parent
+                command, env=environment, stdout=log, stderr=log, preexec_fn=_die_with_parent
             )
         return name
+
+    def _pass_on_lines(self, *, at_once: bool = False) -> None:
+        """Say again, in the caller's task, what the workers said since the last look."""
+        now = time.monotonic()
+        if at_once or now - self._looked_at >= _LOG_SECONDS:
+            self._looked_at = now
+            self._tail.deliver((name.replace("-", " "), path) for name, path in self._lines.items())
 
     def _worker_environment(self) -> dict[str, str]:
         kept = {
@@ -369,6 +408,8 @@ class DaskPool:
                 continue
             del self._processes[name]
             self._deaths += 1
+            self._pass_on_lines(at_once=True)  # its last words before the news of its death
+            logger.warning("[%s] died (%s); a new worker takes its place", name.replace("-", " "), _death_of(process))
             if name == self._isolated:
                 self._isolated = None
             else:
@@ -420,8 +461,51 @@ def _end_of(future: Any) -> _End | None:
 
 def _run(function: Callable[[Any], Any], unit: Any) -> Done:
     start = time.perf_counter()
-    result = function(unit)
+    try:
+        result = function(unit)
+    except IngotError:
+        raise
+    except Exception as error:
+        raise IngotError(
+            f"{function.__name__} failed: {describe_error(error)}; its message is left out because it may quote a "
+            "document. Please report it"
+        ) from None
     return Done(unit, result, str(os.getpid()), time.perf_counter() - start)
+
+
+class _Summary:
+    """What this worker has done of one function since it last said so."""
+
+    def __init__(self) -> None:
+        self.num_units, self.seconds, self.told_at = 0, 0.0, float("-inf")
+
+
+_summaries: dict[str, _Summary] = {}
+
+
+def _run_in_worker(function: Callable[[Any], Any], unit: Any) -> Done:
+    """`_run` in a Dask worker, which says what it does and where it failed."""
+    path = os.environ.pop(_LINES_VARIABLE, None)
+    if path is not None:
+        write_lines_to(Path(path))
+    try:
+        done = _run(function, unit)
+    except IngotError as error:
+        logger.error("%s", error)
+        raise
+    summary = _summaries.setdefault(function.__name__, _Summary())
+    summary.num_units += 1
+    summary.seconds += done.seconds
+    if time.monotonic() - summary.told_at >= _SUMMARY_SECONDS:
+        units = "1 unit" if summary.num_units == 1 else f"{summary.num_units:,} units"
+        logger.info("%s: %s in %.1f s", function.__name__, units, summary.seconds)
+        summary.num_units, summary.seconds, summary.told_at = 0, 0.0, time.monotonic()
+    return done
+
+
+def _death_of(process: subprocess.Popen[bytes]) -> str:
+    status = process.returncode
+    return f"signal {-status}" if status < 0 else f"status {status}"
 
 
 def _module_names() -> list[str]:

@@ -71,7 +71,7 @@ def write_shards(
 ) -> tuple[list[WrittenShard], dict[str, int]]:
     """Write the shards of a plan, in manifest order; returns them with counts of written and reused.
 
-    parent maps list digests of earlier shards to their entries.
+    parent maps list digests of earlier shards to their entries. on_progress is told of documents.
     """
     units = [unit for split in ("train", "heldout") for unit in _chunks(store, plan, split, layout)]
     written: dict[int, WrittenShard] = {}
@@ -83,15 +83,17 @@ def write_shards(
         else:
             missing.append((index, unit))
     positions = {unit.list_digest: index for index, unit in missing}
-    for number, done in enumerate(pool.map(write_shard, [unit for _, unit in missing]), start=1):
+    finished, total = 0, sum(len(unit.rows) for _, unit in missing)
+    for done in pool.map(write_shard, [unit for _, unit in missing]):
         if isinstance(done, Killed):
             raise DataError(
                 f"writing the shard from {done.unit.rows[0]['uri']} killed its worker; give workers more memory "
                 "or set shards.max_shard_bytes lower, then run again"
             )
         written[positions[done.unit.list_digest]] = done.result
+        finished += len(done.unit.rows)
         if on_progress is not None:
-            on_progress("write", number, len(missing))
+            on_progress("write", finished, total)
     counts = {"shards": len(units), "written": len(missing), "reused": len(units) - len(missing)}
     return [written[index] for index in range(len(units))], counts
 

@@ -159,11 +159,11 @@ def tokenize(
     split: Split = "train",
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> TokensRef:
-    """Token files of a split of a corpus version `name`, in manifest order."""
+    """Token files of a split of a corpus version `name`, in manifest order; on_progress is told of documents."""
     shards = [shard for shard in manifest.identity.shards if shard.split == split]
     dtype = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
     units = [TokenizeUnit(store, s.sha256, tokenizer.key, tokenizer.digest, dtype) for s in shards]
-    done = _tokenize_all(units, pool, on_progress)
+    done = _tokenize_all(units, pool, on_progress, num_documents=sum(shard.rows for shard in shards))
     recorded = _recorded(store, tokenizer.digest, manifest.identity.root_digest, split)
     made = [(unit, done[unit.shard_sha256]) for unit in units]
     damaged = [unit for unit, shard in made if recorded.get(unit.shard_sha256, shard) != shard]
@@ -171,7 +171,7 @@ def tokenize(
         # What stands there is not what was recorded of it: it is made again, never taken for the truth.
         store.delete(done[unit.shard_sha256].bin_key)
         store.delete(done[unit.shard_sha256].idx_key)
-    done |= _tokenize_all(damaged, pool, None)
+    done |= _tokenize_all(damaged, pool)
     for unit in damaged:
         if done[unit.shard_sha256] != recorded[unit.shard_sha256]:
             raise IntegrityError(
@@ -199,15 +199,21 @@ def tokenize(
 
 
 def _tokenize_all(
-    units: Sequence[TokenizeUnit], pool: Pool, on_progress: Callable[[str, int, int], None] | None
+    units: Sequence[TokenizeUnit],
+    pool: Pool,
+    on_progress: Callable[[str, int, int], None] | None = None,
+    *,
+    num_documents: int = 0,
 ) -> dict[str, TokenShard]:
     done: dict[str, TokenShard] = {}
-    for number, item in enumerate(pool.map(tokenize_shard, units), start=1):
+    finished = 0
+    for item in pool.map(tokenize_shard, units):
         if isinstance(item, Killed):
             raise DataError(f"tokenizing shard {item.unit.shard_sha256} killed its worker; give workers more memory")
         done[item.unit.shard_sha256] = item.result
+        finished += item.result.num_documents
         if on_progress is not None:
-            on_progress("tokenize", number, len(units))
+            on_progress("tokenize", finished, num_documents)
     return done
 
 

@@ -7,8 +7,9 @@ from ingot.model_versions import ModelVersion
 from ingot.recipe_files import load_recipe
 from ingot.refs import CheckpointRef
 from tasks.corpus import find_corpus
+from tasks.gpus import check_gpus
 from tasks.heartbeat import watched
-from tasks.runtime import worker_pool
+from tasks.runtime import runtime, worker_pool
 from tasks.training import register, show_model, tokenize, train_stage
 
 
@@ -25,6 +26,7 @@ def train_model(recipe: str, corpus: str | None = None, overrides: dict[str, str
     what = load_recipe(recipe, overrides)
     if not what.train:
         raise RecipeError(f"recipe {recipe} has no 'train' section; add '- stage: pretrain' with a model and tokens")
+    check_gpus(what, runtime().settings)
     version = find_corpus(corpus or what.corpus)
     with worker_pool():
         tokens = tokenize(what, version)

@@ -325,8 +325,9 @@ def resolved(value: Any) -> Any:
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """SHA-256 of the resolved recipe without places (a source's uri is a place)."""
+    """SHA-256 of the resolved recipe without places (a source's uri) and resources (a stage's gpus)."""
     values = resolved(recipe)
+    values["train"] = [{k: v for k, v in stage.items() if k != "gpus"} for stage in values["train"]]
     values["sources"] = [{k: v for k, v in source.items() if k != "uri"} for source in values["sources"]]
     return digest_of(values)
 

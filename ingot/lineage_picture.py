@@ -36,7 +36,7 @@ def lineage_mermaid(corpus: CorpusRef, tokens: TokensRef, checkpoint: Checkpoint
             f"# Lineage of {version.subject}",
             "",
             "```mermaid",
-            "flowchart LR",
+            "flowchart TB",
             f'  corpus["{corpus.name}<br/>{corpus.num_documents:,} documents<br/>{corpus.root_digest[:12]}"]',
             f'  tokens["{tokens.num_tokens:,} tokens<br/>vocabulary {tokens.vocab_size:,}"]',
             f'  checkpoint["step {checkpoint.step:,}<br/>{checkpoint.fingerprint[:12]}"]',

@@ -130,8 +130,11 @@ def curve_svg(
     title: str,
     x_label: str = "step",
     y_label: str = "",
+    from_zero: bool = False,
 ) -> Markup:
     """Lines over a common grid, one per name, with a legend; points are (x, y) sorted by x.
+
+    from_zero: the grid begins at zero, so that a small change does not look like a large one.
 
     A point that is not finite breaks its line. Above 600 points a line keeps the lowest and highest
     point of each slice, so that no spike is smoothed away.
@@ -141,7 +144,7 @@ def curve_svg(
     if not finite:
         return _svg(title, f"{title}: no points", 1, [_text(12, 46, "no points yet", soft=True)])
     x_low, x_high = _widened(min(x for x, _ in finite), max(x for x, _ in finite))
-    y_low, y_high = _widened(min(y for _, y in finite), max(y for _, y in finite))
+    y_low, y_high = _widened(0.0 if from_zero else min(y for _, y in finite), max(y for _, y in finite))
 
     def place(x: float, y: float) -> tuple[float, float]:
         return left + (x - x_low) / (x_high - x_low) * width, top + (y_high - y) / (y_high - y_low) * height
@@ -160,7 +163,7 @@ def curve_svg(
     parts.append(_text(left, top - 6, y_label, soft=True))
     for index, (name, points) in enumerate(series.items()):
         colour = _COLOURS[index % len(_COLOURS)]
-        for run in _finite_runs(_thinned(points)):
+        for run in _finite_runs(thinned(points)):
             path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in run)
             parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.8" points="{path}"/>')
         y = top + height + 54 + 18 * index
@@ -351,10 +354,11 @@ def _ticks(low: float, high: float) -> list[float]:
     return [index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
-def _thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
-    if len(points) <= MAX_POINTS:
+def thinned(points: Sequence[tuple[float, float]], max_points: int = MAX_POINTS) -> Sequence[tuple[float, float]]:
+    """At most `max_points` of a curve: the lowest and the highest of each slice, so that no spike is lost."""
+    if len(points) <= max_points:
         return points
-    size = math.ceil(len(points) / (MAX_POINTS // 2))
+    size = math.ceil(len(points) / (max_points // 2))
     kept: list[tuple[float, float]] = []
     for begin in range(0, len(points), size):
         slice_ = points[begin : begin + size]

@@ -53,6 +53,8 @@ class Settings:
     scheduler: str | None
     ranks: int
     train_threads: int
+    gpus: int | None
+    """GPU slots of this machine; None: what CUDA_VISIBLE_DEVICES or nvidia-smi lists."""
     unit_bytes: int
     source_roots: tuple[Path, ...] | None
     """Folders that sources may read; None means any."""
@@ -88,6 +90,7 @@ class Settings:
             scheduler=values.get("INGOT_SCHEDULER") or None,
             ranks=ranks,
             train_threads=_integer(values, "INGOT_TRAIN_THREADS", max(1, cores // ranks), minimum=1),
+            gpus=_integer(values, "INGOT_GPUS", 0, minimum=0) if values.get("INGOT_GPUS") else None,
             unit_bytes=_integer(values, "INGOT_UNIT_BYTES", 32 << 20, minimum=1),
             source_roots=tuple(Path(p).expanduser().resolve() for p in roots.split(":") if p) if roots else None,
             timezone=values.get("INGOT_TIMEZONE") or "UTC",

@@ -176,7 +176,7 @@ def run_flow(
     from prefect.exceptions import CancelledRun
 
     from deployments.prefect_api import process_tag
-    from tasks.runtime import listen
+    from tasks.progress import listen
 
     listen(report)
     flow = getattr(importlib.import_module(f"flows.{name}"), name)

@@ -19,34 +19,36 @@ from ingot import manifest, retraining, store_identity, tracking
 from ingot.config import NamedConfig, Recipe
 from ingot.recipe_files import find_recipe
 from ingot.refs import CorpusRef
+from ingot.registered import corpus_address
 from ingot.tracking_records import DatasetInput
 from tasks import policies
+from tasks.progress import progress
 from tasks.registered_corpora import show_registered_corpus
-from tasks.runtime import current_pool, now, progress, runtime
+from tasks.runtime import current_pool, now, runtime
 
 
 @task(name="acquire", cache_policy=NO_CACHE, **policies.DATA)
 def acquire(entry: NamedConfig) -> SourceSnapshot:
     """Read what is new or changed in one source."""
     here = runtime()
-    report = progress(f"acquire-{entry.config.name}".replace("_", "-").replace(".", "-").lower())
-    return acquire_source(here.store, entry, here.settings, current_pool(), now=now(), on_progress=report)
+    with progress(f"acquire-{entry.config.name}", "files") as report:
+        return acquire_source(here.store, entry, here.settings, current_pool(), now=now(), on_progress=report)
 
 
 @task(name="analyse", cache_policy=NO_CACHE, **policies.DATA)
 def analyse(recipe: Recipe, snapshots: Sequence[SourceSnapshot]) -> dict[str, int]:
     """Compute features, signatures and spans of what has none yet."""
     store = runtime().store
-    return analyse_units(
-        store, units_of(store, snapshots), recipe.rules, current_pool(), on_progress=progress("analyse")
-    )
+    with progress("analyse", "documents") as report:
+        return analyse_units(store, units_of(store, snapshots), recipe.rules, current_pool(), on_progress=report)
 
 
 @task(name="decide", cache_policy=NO_CACHE, **policies.DATA)
 def decide(recipe: Recipe, snapshots: Sequence[SourceSnapshot]) -> DecisionsRef:
     """Decide about every document: keep, hold out or drop, and why."""
     store = runtime().store
-    return decide_documents(store, recipe, snapshots, current_pool(), salt=_salt())
+    with progress("decide", "pairs") as report:
+        return decide_documents(store, recipe, snapshots, current_pool(), salt=_salt(), on_progress=report)
 
 
 def retrain_request(recipe: Recipe, place: str, overrides: Mapping[str, str] | None) -> dict[str, Any]:
@@ -60,18 +62,19 @@ def publish(
 ) -> CorpusRef:
     """Write the shards and publish the version, or name the one that is the same. asks: see `retrain_request`."""
     here = runtime()
-    corpus = publish_corpus(
-        here.store,
-        recipe,
-        decisions,
-        current_pool(),
-        salt=_salt(),
-        actor=here.actor,
-        provenance={
-            **run_provenance(now()), "sources": source_counts(list(snapshots)), "prefect": flow_run_id(), **asks,
-        },
-        on_progress=progress("publish"),
-    )  # fmt: skip
+    sources = source_counts(list(snapshots))
+    provenance = {**run_provenance(now()), "sources": sources, "prefect": flow_run_id(), **asks}
+    with progress("publish", "documents") as report:
+        corpus = publish_corpus(
+            here.store,
+            recipe,
+            decisions,
+            current_pool(),
+            salt=_salt(),
+            actor=here.actor,
+            provenance=provenance,
+            on_progress=report,
+        )
     if not corpus.reused:
         _tell(corpus, asks)
     return corpus
@@ -101,7 +104,10 @@ def show_corpus(corpus: CorpusRef, snapshots: Sequence[SourceSnapshot]) -> None:
     """Show the data card in Prefect and MLflow."""
     here = runtime()
     found = manifest.read(here.store, corpus.corpus, corpus.version)
-    create_markdown_artifact(card_markdown(found, corpus), key="data-card", description=corpus.name)
+    page = here.mlflow_link(corpus.name, corpus_address(corpus.corpus, corpus.version))
+    create_markdown_artifact(
+        f"{card_markdown(found, corpus)}\n\nIn MLflow: {page}\n", key="data-card", description=corpus.name
+    )
     create_table_artifact(
         waterfall_rows(found), key="waterfall", description=f"What happened to the documents of {corpus.name}"
     )

@@ -22,11 +22,12 @@ from ingot.manifest import Manifest
 from ingot.model_versions import ModelVersion
 from ingot.parquet import read_table
 from ingot.refs import CorpusRef, EvaluationRef, VerdictRef
-from ingot.registered import model_record
+from ingot.registered import model_address, model_record
 from ingot.storage import Store
 from tasks import policies
 from tasks.curation import corpus_input, flow_run_id
-from tasks.runtime import progress, runtime
+from tasks.progress import progress
+from tasks.runtime import runtime
 from training.checkpoints import open_checkpoint
 
 
@@ -60,14 +61,14 @@ def measure(
     if not store.exists(key):
         with local_checkpoint(store, version.checkpoint_key) as folder:
             documents = [d for d in heldout_documents(store, found) if only is None or d.doc_id in only]
-            report = progress(f"evaluate-{suite}")
-            result = module.run(
-                config,
-                TransformersModel(folder),
-                documents,
-                lambda: training_texts(store, found),
-                on_progress=lambda done, total: report(f"evaluate {suite}", done, total),
-            )
+            with progress(f"evaluate-{suite}", "documents") as report:
+                result = module.run(
+                    config,
+                    TransformersModel(folder),
+                    documents,
+                    lambda: training_texts(store, found),
+                    on_progress=lambda done, total: report(f"evaluate {suite}", done, total),
+                )
         # What the model wrote may repeat a document: it stays in the restricted part of the store.
         store.put_bytes(f"reports/{digest}.html", report_html(result).encode(), overwrite=True)
         store.put_if_absent(key, without_text(result))
@@ -224,8 +225,9 @@ def show_evaluation(corpus: CorpusRef, version: ModelVersion, evaluation: Evalua
     result = here.store.read_record(evaluation.key)
     stored = here.store.read_record(verdict.key)
     judged = Verdict.model_validate({name: stored[name] for name in Verdict.model_fields if name in stored})
+    page = here.mlflow_link(version.subject, model_address(version.name, version.version))
     create_markdown_artifact(
-        evaluation_markdown(version, result, verdict),
+        f"{evaluation_markdown(version, result, verdict)}\n\nIn MLflow: {page}\n",
         key="evaluation",
         # Read by `ingot run --follow`, whose exit code is the gate's.
         description=f"{version.subject}: {verdict.verdict}",

@@ -41,3 +41,5 @@ VIEW: dict[str, Any] = {"retries": 0, "persist_result": False, "log_prints": Fal
 
 PROGRESS_SECONDS = 2.0
 # A progress artifact is one row updated in place; faster updates cost more than they show.
+CURVE_SECONDS = 5.0
+# A curve is some 10 KB; MLflow has every point anyway.

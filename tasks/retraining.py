@@ -20,8 +20,10 @@ from ingot.recipe_files import find_recipe, load_recipe
 from ingot.refs import CorpusRef, VerdictRef
 from ingot.registered import model_address
 from ingot.retraining import Due, Judgement
+from ingot.settings import Settings
 from ingot.storage import Store
 from tasks import policies
+from tasks.gpus import check_gpus
 from tasks.plan_page import plan_markdown, result_markdown
 from tasks.planning import Plan, plan_retrain
 from tasks.runtime import now, runtime
@@ -80,6 +82,8 @@ def check_request(store: Store, request: RetrainRequest) -> RetrainOrder:
                 raise RecipeError(f"{path} is given twice; keep one of the two")
             changes[path] = value
             recipe = load_recipe(file, changes)
+    with _field("recipe"):
+        check_gpus(recipe, Settings.from_environment())
     with _field("corpus"):
         name, number = manifest.find(store, request.corpus or recipe.corpus)
         corpus = manifest.ref_of(manifest.read(store, name, number), number)

@@ -1,28 +1,25 @@
-"""What every task of a run shares: settings, store, worker pool, actor, and where progress is shown."""
+"""What every task of a run shares: settings, store, worker pool and actor."""
 
+import logging
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 from datasets_pipeline.parallel import Pool, open_pool
 from ingot import run_tags
 from ingot.ledger import Actor
+from ingot.line_logs import OUR_PACKAGES
 from ingot.settings import Settings
 from ingot.storage import Store
-from tasks.policies import PROGRESS_SECONDS
-
-ProgressListener = Callable[[str, int, int], None]
-"""Called with (what, done, total); the command line draws bars with it."""
 
 _pool: ContextVar[Pool | None] = ContextVar("ingot_pool", default=None)
 _requested_by: ContextVar[str | None] = ContextVar("ingot_requested_by", default=None)
-_listeners: list[ProgressListener] = []
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,12 @@ class Runtime:
         """The MLflow server that shows this run."""
         return self.settings.environ.get("INGOT_MLFLOW_URI") or os.environ["MLFLOW_TRACKING_URI"]
 
+    def mlflow_link(self, title: str, address: str) -> str:
+        """A Markdown link to a page of MLflow (`#/models/...`), without what may stand before its host's name."""
+        place = urlsplit(self.tracking_uri)
+        base = urlunsplit(place._replace(netloc=place.netloc.rpartition("@")[2])).rstrip("/")
+        return f"[{title}]({base}/{address})"
+
 
 def runtime() -> Runtime:
     """The runtime of the current process, as its environment says."""
@@ -48,6 +51,10 @@ def runtime() -> Runtime:
 @lru_cache(maxsize=1)
 def _places() -> tuple[Settings, Store]:
     settings = Settings.from_environment()
+    for name in OUR_PACKAGES:
+        # Else only warnings would reach a run's log: the root logger's level is Prefect's choice.
+        if logging.getLogger(name).level == logging.NOTSET:
+            logging.getLogger(name).setLevel(logging.INFO)
     return settings, Store(settings.store, scratch_root=settings.scratch)
 
 
@@ -114,38 +121,6 @@ def current_pool() -> Pool:
     pool = _pool.get()
     assert pool is not None, "a data task runs inside `with worker_pool()`"
     return pool
-
-
-def listen(listener: ProgressListener) -> None:
-    """Show progress here too, for the lifetime of the process."""
-    _listeners.append(listener)
-
-
-def progress(key: str) -> ProgressListener:
-    """A callback that updates one progress artifact of this task run, at most every two seconds."""
-    from prefect.artifacts import create_progress_artifact, update_progress_artifact
-
-    started = time.monotonic()
-    last = 0.0
-    artifact = None
-
-    def report(what: str, done: int, total: int) -> None:
-        nonlocal last, artifact
-        for listener in _listeners:
-            listener(what, done, total)
-        now = time.monotonic()
-        if now - last < PROGRESS_SECONDS and done < total:
-            return
-        last = now
-        percent = 100.0 * done / total if total else 100.0
-        rate = done / max(now - started, 1e-6)
-        description = f"{what}: {done:,} of {total:,}, {rate:,.1f} a second"
-        if artifact is None:
-            artifact = create_progress_artifact(percent, key=key, description=description)
-        else:
-            update_progress_artifact(artifact, percent, description=description)
-
-    return report
 
 
 def now() -> datetime:

@@ -18,13 +18,16 @@ from ingot.config import NamedConfig, Recipe, recipe_digest, resolved
 from ingot.digests import digest_of, fingerprint
 from ingot.lineage_picture import lineage_html, lineage_mermaid
 from ingot.refs import CheckpointRef, CorpusRef, TokensRef
-from ingot.registered import model_record
+from ingot.registered import corpus_address, model_address, model_record
 from ingot.revision import code_revision
 from ingot.tracking_records import RunRecord, as_json
 from tasks import policies
 from tasks.curation import corpus_input, flow_run_id
+from tasks.gpus import held_gpus
+from tasks.progress import progress
 from tasks.registered_corpora import show_registered_corpus
-from tasks.runtime import Runtime, current_pool, progress, requested_by, runtime
+from tasks.runtime import Runtime, current_pool, requested_by, runtime
+from tasks.training_curve import training_curve
 from training.job import StageOutput
 
 MAX_PARAMS = 20
@@ -36,7 +39,8 @@ def tokenize(recipe: Recipe, corpus: CorpusRef) -> TokensRef:
     store = runtime().store
     found = manifest.read(store, corpus.corpus, corpus.version)
     tokenizer = token_files.train_tokenizer(store, found, recipe.tokenizer)
-    return token_files.tokenize(store, corpus.name, found, tokenizer, current_pool(), on_progress=progress("tokenize"))
+    with progress("tokenize", "documents") as report:
+        return token_files.tokenize(store, corpus.name, found, tokenizer, current_pool(), on_progress=report)
 
 
 def with_seed(entry: NamedConfig, recipe: Recipe) -> NamedConfig:
@@ -80,26 +84,31 @@ def train_stage(
     # A kill between the last checkpoint and the end of the run leaves a finished stage that MLflow calls failed.
     if finished is not None and tracking.has_finished(here.tracking_uri, digest):
         return finished  # MLflow keeps the run as it ended
-    report = progress(f"train-{entry.name}".replace("_", "-"))
-    with tracking.open_run(
-        here.tracking_uri,
-        experiment=record.experiment,
-        run_key=digest,
-        name=record.name,
-        params=record.params,
-        tags={**record.tags, "prefect.flow_run_id": flow_run_id()},
-        datasets=record.datasets,
-    ) as run:
+    with (
+        held_gpus(entry, here.settings, flow_run_id()) as devices,
+        progress(f"train-{entry.name}", "tokens", resumes=True) as report,
+        training_curve(record.name, int(entry.config.tokens)) as curve,
+        tracking.open_run(
+            here.tracking_uri,
+            experiment=record.experiment,
+            run_key=digest,
+            name=record.name,
+            params=record.params,
+            tags={**record.tags, "prefect.flow_run_id": flow_run_id()},
+            datasets=record.datasets,
+        ) as run,
+    ):
         run.log_json("recipe.json", public_recipe(recipe))
         run.log_html("data_card.html", data_card(here, corpus, tokens))
 
         def follow(lines: Sequence[dict[str, Any]]) -> None:
             run.log_metric_lines(lines)
+            curve.add(lines)
             last = next((line for line in reversed(lines) if "tokens" in line), None)
             if last is not None:
                 report(entry.name, int(last["tokens"]), int(entry.config.tokens))
 
-        output = replace(output, on_progress=follow)
+        output = replace(on_devices(output, here, devices), on_progress=follow)
         checkpoint: CheckpointRef = module.run(entry.config, start, tokens, output)
         run.log_html("lineage.html", lineage_html(corpus, tokens, checkpoint, recipe.model_name))
     return checkpoint
@@ -118,6 +127,15 @@ def stage_output(here: Runtime, recipe: Recipe, digest: str) -> StageOutput:
     )
 
 
+def on_devices(output: StageOutput, here: Runtime, devices: tuple[str, ...] | None) -> StageOutput:
+    """The same with one rank for each GPU that the stage holds; None leaves it as it is."""
+    if devices is None:
+        return output
+    # Threads that were not set by hand were shared out among another number of ranks.
+    threads = output.threads if here.settings.environ.get("INGOT_TRAIN_THREADS") else None
+    return replace(output, devices=devices, num_ranks=len(devices), threads=threads)
+
+
 def data_card(here: Runtime, corpus: CorpusRef, tokens: TokensRef) -> str:
     """The data card of what is trained on, with token counts."""
     found = manifest.read(here.store, corpus.corpus, corpus.version)
@@ -134,6 +152,7 @@ def run_record(
 ) -> RunRecord:
     """What MLflow shows of a training run; kept in the store so that MLflow can be filled again."""
     values = resolved(entry.config)
+    values.pop("gpus", None)  # may change between two attempts at one run, which a param must not
     params: dict[str, Any] = {
         "stage": entry.name,
         "corpus": corpus.name,
@@ -208,8 +227,11 @@ def show_model(
 ) -> None:
     """Show the version in MLflow's registry and its lineage in Prefect."""
     here = runtime()
+    lineage = lineage_mermaid(corpus, tokens, checkpoint, version)
+    model_page = here.mlflow_link(version.subject, model_address(version.name, version.version))
+    corpus_page = here.mlflow_link(corpus.name, corpus_address(corpus.corpus, corpus.version))
     create_markdown_artifact(
-        lineage_mermaid(corpus, tokens, checkpoint, version), key="lineage", description=version.subject
+        f"{lineage}\n\nIn MLflow: {model_page}, {corpus_page}\n", key="lineage", description=version.subject
     )
     tracking_versions.register_model_version(here.tracking_uri, model_record(here.store, version))
     show_registered_corpus(here.store, here.tracking_uri, corpus)  # it names the models that were trained on it

@@ -38,6 +38,8 @@ class StageOutput:
     recipe_digest: str
     num_ranks: int = 1
     """Processes that share each step; more than one changes the rounding of sums, not the data."""
+    devices: tuple[str, ...] | None = None
+    """Accelerators the ranks may see, one each, as CUDA_VISIBLE_DEVICES names them; None: what is there."""
     threads: int | None = None
     """CPU threads of a rank; None: physical cores / ranks. Recorded: exact resume needs the same number."""
     scratch_root: Path | None = None

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 from ingot import errors
 from ingot.errors import BusyError, IngotError, TrainingError
+from ingot.line_logs import LineTail
 from ingot.refs import CheckpointRef, TokensRef
 from ingot.storage import Store
 from training.checkpoints import open_checkpoint
@@ -129,14 +130,14 @@ def _stop_signals() -> Iterator[threading.Event]:
 def _run_attempt(job: Job, output: StageOutput, stop: threading.Event) -> Outcome:
     job_path = job.run_dir / JOB_FILE
     write_json(job_path, job)
-    _remove(job.run_dir, "rank*.log", ".rendezvous-*", ".group-*")
+    _remove(job.run_dir, "rank*.log", "rank*.jsonl", ".rendezvous-*", ".group-*")
     with open(job.run_dir / AGENT_LOG, "wb") as log_file:
         agent = subprocess.Popen(
             _command(job, job_path, output.num_ranks),
             stdin=subprocess.DEVNULL,
             stdout=log_file,
             stderr=subprocess.STDOUT,
-            env=_environment(job.threads),
+            env=_environment(job.threads, output.devices),
             start_new_session=True,
         )
     try:
@@ -175,16 +176,18 @@ def _command(job: Job, job_path: Path, num_ranks: int) -> list[str]:
     ]
 
 
-def _environment(threads: int) -> dict[str, str]:
+def _environment(threads: int, devices: tuple[str, ...] | None = None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_HIDDEN_PREFIXES)}
     root = str(Path(__file__).parent.parent)
     earlier = kept.get("PYTHONPATH")
     # libgomp's threads spin while they wait, which on shared cores takes the time of the thread they wait
     # for: with other processes at work 400 tokens/s instead of 2,000. A short spin, unless told otherwise.
     spin = {} if "OMP_WAIT_POLICY" in kept else {"GOMP_SPINCOUNT": "10000"}
+    visible = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices is not None else {}
     return {
         **spin,
         **kept,
+        **visible,
         "PYTHONPATH": f"{root}{os.pathsep}{earlier}" if earlier else root,
         "PYTHONUNBUFFERED": "1",
         # Libraries that choose their own number of threads would make the sums depend on the load.
@@ -202,7 +205,8 @@ def _environment(threads: int) -> dict[str, str]:
 
 def _watch(agent: subprocess.Popen[bytes], job: Job, output: StageOutput, stop: threading.Event) -> bool:
     """Wait for the group, delivering metrics; True when it was asked to stop."""
-    tail = MetricsTail(job.run_dir, output.on_progress)
+    tail, lines = MetricsTail(job.run_dir, output.on_progress), LineTail()
+    ranks = [(f"rank {rank}", job.run_dir / f"rank{rank}.jsonl") for rank in range(output.num_ranks)]
     last_beat, last_time, started = None, time.monotonic(), False
     kill_at: float | None = None
     while True:
@@ -212,6 +216,7 @@ def _watch(agent: subprocess.Popen[bytes], job: Job, output: StageOutput, stop: 
         started = started or beat is not None
         if started:  # before the first beat metrics.jsonl may still hold lines that will be cut
             tail.deliver()
+        lines.deliver(ranks)
         if agent.returncode is not None:
             return kill_at is not None
         now = time.monotonic()

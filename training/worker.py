@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 from ingot.errors import BusyError, IngotError
+from ingot.line_logs import write_lines_to
 from training.agent import AGENT_PID_VARIABLE
 from training.job import FAILURE_FILE, OUTCOME_FILE, RANKS_LOCK, Failure, Job, write_json
 from training.processes import die_with_parent, try_lock
@@ -31,6 +32,7 @@ def main(job_path: Path) -> int:
     job = Job.model_validate_json(job_path.read_text())
     rank = int(os.environ.get("RANK", "0"))
     log_to_file(job.run_dir / f"rank{rank}.log")
+    write_lines_to(job.run_dir / f"rank{rank}.jsonl")
     return run_rank(job, stop, rank=rank, num_ranks=int(os.environ.get("WORLD_SIZE", "1")))
 
 

@@ -189,6 +189,12 @@ class Site:
         found = self.prefect("/artifacts/filter", artifacts={"flow_run_id": {"any_": flow_runs}}, limit=200)
         return {artifact["key"]: artifact for artifact in found}
 
+    def logs(self, flow_run: str) -> list[dict[str, Any]]:
+        """What a flow run and its tasks logged."""
+        wanted = {"flow_run_id": {"any_": [flow_run]}}
+        found: list[dict[str, Any]] = self.prefect("/logs/filter", logs=wanted, limit=200)
+        return found
+
     def deployment(self, full_name: str) -> dict[str, Any]:
         """A deployment by `<flow>/<deployment>`."""
         found: dict[str, Any] = self.server.get(f"/deployments/name/{full_name.replace(' ', '%20')}")

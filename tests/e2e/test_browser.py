@@ -73,6 +73,27 @@ def test_prefect_shows_what_a_build_made(site: Site, browser: Browser, key: str,
     browser.picture(f"prefect-{key}")
 
 
+def test_prefect_draws_the_curve_of_the_training(site: Site, browser: Browser) -> None:
+    build = site.newest_flow_run("build model")
+    shown = site.artifacts([run["id"] for run in site.subflow_runs(build["id"]).values()])
+    page = browser.prefect(
+        f"artifacts/artifact/{shown['training-curve']['id']}",
+        *("Training curve of tiny pretrain on handbook@2", "tokens per second", "learning rate"),
+    )
+    assert page.count('src="data:image/svg+xml;base64,') == 2
+    browser.picture("prefect-training-curve")
+
+
+def test_prefect_shows_what_workers_said_in_the_log_of_their_task(site: Site, browser: Browser) -> None:
+    build = site.newest_flow_run("build model")
+    curation = site.subflow_runs(build["id"])["curate corpus"]
+    said = [line for line in site.logs(curation["id"]) if line["message"].startswith("[worker ")]
+    assert any("analyse_unit: 1 unit in " in line["message"] for line in said), said
+    assert all(line["task_run_id"] is not None for line in said)
+    browser.prefect(f"runs/flow-run/{curation['id']}?tab=Logs", "analyse_unit: 1 unit in ")
+    browser.picture("prefect-worker-lines")
+
+
 def test_prefect_offers_the_deployments_with_the_nightly(browser: Browser) -> None:
     browser.prefect("deployments", "nightly", "At 02:00 AM", "build", "train", "evaluate")
     browser.picture("prefect-deployments")

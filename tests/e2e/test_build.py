@@ -77,8 +77,33 @@ def test_prefect_shows_card_waterfall_progress_lineage_and_evaluation(
     accounting = site.corpus(1).identity.accounting
     assert (rows[0]["documents"], rows[-1]["documents"]) == (accounting["documents"], accounting["kept"])
     assert shown["train-pretrain"]["type"] == "progress" and float(shown["train-pretrain"]["data"]) == 100.0
+    told = shown["train-pretrain"]["description"]
+    assert re.fullmatch(r"pretrain: done in .+, [\d,.e+]+ tokens per second, 16,384 of 16,384 tokens", told), told
     assert "handbook@1" in shown["lineage"]["data"] and "```mermaid" in shown["lineage"]["data"]
     assert "FIRST" in shown["evaluation"]["data"] and "| ngram |" in shown["evaluation"]["data"]
+
+
+def test_prefect_shows_the_training_curve_as_a_picture_and_as_numbers(
+    site: Site, flow_runs: dict[str, dict[str, Any]]
+) -> None:
+    curve = site.artifacts([flow_runs["train model"]["id"]])["training-curve"]
+    page = curve["data"]
+    assert curve["type"] == "markdown" and page.startswith("# Training curve of tiny pretrain on handbook@1\n")
+    assert "![loss by step](data:image/svg+xml;base64," in page and re.search(
+        r"(?m)^\| 16 \| \d\.\d{4} \| [\d,]+ \|", page
+    )
+    # Replaced in place: one version of it for each flow run that trained, however often it grew.
+    versions = site.prefect("/artifacts/filter", artifacts={"key": {"any_": ["training-curve"]}}, limit=200)
+    runs = [version["flow_run_id"] for version in versions]
+    assert len(runs) == len(set(runs))
+
+
+def test_prefect_shows_what_ranks_say_in_the_log_of_their_task(
+    site: Site, flow_runs: dict[str, dict[str, Any]]
+) -> None:
+    lines = site.logs(flow_runs["train model"]["id"])
+    said = [line for line in lines if line["message"].startswith("[rank 0] step 16 of 16: loss ")]
+    assert len(said) == 1 and said[0]["level"] == 20 and said[0]["task_run_id"] is not None
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The process group as a whole: real torchrun, real signals, nothing left behind."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -130,9 +131,15 @@ def test_whoever_is_killed_the_whole_group_goes(
         assert "INGOT-TRAINING" in message and "continue from the last checkpoint" in message
 
 
-def test_two_ranks_give_the_curve_of_one(clean: Place, place: Place) -> None:
+def test_two_ranks_give_the_curve_of_one_and_are_heard(
+    clean: Place, place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     ref = run(TINY, None, place.tokens, place.output(num_ranks=2))
     assert ref.step == 12
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("training.")]
+    assert any(line.startswith("[rank 0] step 12 of 12: loss ") for line in said), said
+    assert any(line.startswith("[rank 1] begins with fresh weights") for line in said), said
     for one, two in zip(clean.metrics(), place.metrics(), strict=True):
         assert one["step"] == two["step"]
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
@@ -214,3 +221,9 @@ def test_ranks_get_no_server_addresses_and_no_secrets(monkeypatch: pytest.Monkey
     assert "planted" not in environment.values() and environment["AWS_PROFILE"] == "kept"
     assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == "3"
     assert environment["PREFECT_SERVER_EPHEMERAL_ENABLED"] == "false"
+
+
+def test_ranks_see_the_devices_their_stage_holds_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    assert _environment(threads=1, devices=("1", "3"))["CUDA_VISIBLE_DEVICES"] == "1,3"
+    assert _environment(threads=1)["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"

@@ -72,6 +72,12 @@ class Config(BaseModel):
         gt=0,
         description="Weight of the squared log-normaliser; 1e-5 steadies large runs, small ones do not need it.",
     )
+    gpus: int | None = Field(
+        default=None,
+        ge=1,
+        description="GPUs to train on, one rank each; the stage waits until so many are free. Unset: INGOT_RANKS ranks "
+        "on what is there, without waiting. Does not change what is trained.",
+    )
     seed: int = Field(default=0, ge=0, description="Of the fresh weights and the order of windows.")
     checkpoint_every_steps: int = Field(
         default=50, gt=0, description="Steps between checkpoints: what a kill can cost. Does not change the weights."
@@ -93,7 +99,7 @@ class Config(BaseModel):
 
 def identity_values(config: Config) -> dict[str, Any]:
     """The values the final weights depend on, for the stage's fingerprint."""
-    return config.model_dump(mode="json", exclude={"checkpoint_every_steps", "log_every_steps"})
+    return config.model_dump(mode="json", exclude={"checkpoint_every_steps", "log_every_steps", "gpus"})
 
 
 @dataclass(frozen=True)
