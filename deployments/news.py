@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from ingot import errors
 from ingot.ledger import Entry, LedgerMoved
-from ingot.promotion import PROMOTABLE
+from ingot.promotion import PROMOTABLE, approvals_wanted
 
 Kind = Literal["failed", "held_back", "approval_wanted", "nothing_new"]
 _REASON_CHARS = 300
@@ -78,7 +78,7 @@ def find_news(
 
 
 def _of_ledger(entries: Sequence[Entry], mlflow_url: str | None) -> Iterable[News]:
-    newest = {entry.details["model"]: entry.subject for entry in entries if entry.verb == "registered"}
+    wanted = {entry.sequence for entry in approvals_wanted(entries)}
     for entry in entries:
         time = datetime.fromisoformat(entry.time)
         reason = one_line(str(entry.details.get("reason", "")))
@@ -92,16 +92,8 @@ def _of_ledger(entries: Sequence[Entry], mlflow_url: str | None) -> Iterable[New
         told = f"verdict {verdict}. {reason}"
         if verdict not in PROMOTABLE:
             yield News(f"ledger:{entry.sequence}", "held_back", entry.subject, told, link, time)
-        elif newest.get(entry.details["model"]) == entry.subject and _waits(entries, entry):
+        elif entry.sequence in wanted:
             yield News(f"ledger:{entry.sequence}", "approval_wanted", entry.subject, told, link, time)
-
-
-def _waits(entries: Sequence[Entry], gated: Entry) -> bool:
-    """Nobody has judged this version again since, and nobody has promoted it."""
-    later = ("gated", "approved", "promoted", "overridden", "rolled_back")
-    return not any(
-        entry.sequence > gated.sequence and entry.verb in later and entry.subject == gated.subject for entry in entries
-    )
 
 
 def _failed(runs: Iterable[Mapping[str, Any]], prefect_url: str | None) -> Iterable[News]:

@@ -4,18 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from deployments import prefect_api
+from deployments import prefect_api, run_view
 from deployments.prefect_api import Server
 from ingot import heartbeats
 from ingot.settings import Settings
-
-_WAITING = {
-    "AwaitingConcurrencySlot": "another run of {deployment} is under way; it starts after that",
-    "AwaitingRetry": "a step failed for a reason that may pass; it is tried again",
-    "Late": "no worker of the {pool} pool has taken it; is one up, is it full?",
-    "Suspended": "waits for a person: open it in Prefect and press Resume",
-    "Paused": "waits for a person: open it in Prefect and press Resume",
-}
 
 
 @dataclass(frozen=True)
@@ -57,12 +49,14 @@ def waiting(settings: Settings, server: Server) -> list[Waiting]:
     beats = {beat.flow_run_id: beat for beat in heartbeats.read_all(settings.home)}
     found = []
     for run in prefect_api.flow_runs(server, flow_runs={"state": {"type": state}}):
-        deployment = names.get(run["deployment_id"], {"name": "", "work_pool_name": ""})
+        deployment = names.get(run["deployment_id"], {"name": ""})
         beat = beats.get(run["id"])
-        sentence = _WAITING.get(run["state_name"], "")
-        why = sentence.format(deployment=deployment["name"], pool=deployment["work_pool_name"])
+        if run["state_name"] == "Scheduled":
+            continue  # its time has not come: it is among the next runs
         if run["state_type"] == "RUNNING":
             why = beat.waiting if beat is not None else ""
+        else:
+            why = run_view.why_it_waits(server, run)
         if why:
             since = datetime.fromisoformat(run["state"]["timestamp"])
             found.append(Waiting(run["id"], run["name"], deployment["name"], since, why))

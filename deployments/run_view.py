@@ -130,7 +130,7 @@ def view_run(settings: Settings, server: Server, run: dict[str, Any], ui_url: st
         view = replace(view, error=_who_cancelled(server, run["id"]) or view.error)
     return replace(
         view,
-        waiting=said or what_it_waits_for(run, _busy_pool(server, run), _ahead(server, run)),
+        waiting=said or why_it_waits(server, run),
         error=view.error or (next((s.error for s in reversed(steps) if s.error), "") if view.has_ended else ""),
         steps=steps,
         progress=None if view.has_ended else _progress(made, {step.id for step in steps if step.state == "Running"}),
@@ -207,6 +207,11 @@ def _corpus_of_recipe(recipe: str) -> str:
         return path.stem
 
 
+def why_it_waits(server: Server, run: Mapping[str, Any]) -> str:
+    """As `what_it_waits_for`, after asking the server who is ahead of it and how its pool is."""
+    return what_it_waits_for(run, _busy_pool(server, run), _ahead(server, run))
+
+
 def what_it_waits_for(run: Mapping[str, Any], pool: str = "", ahead: Sequence[Mapping[str, Any]] = ()) -> str:
     """What keeps a run from going on, in words; empty when nothing does.
 
@@ -215,16 +220,18 @@ def what_it_waits_for(run: Mapping[str, Any], pool: str = "", ahead: Sequence[Ma
     name = run["state_name"]
     if name == "AwaitingConcurrencySlot":
         holders = ", ".join(f"{other['id'][:8]} ({other['name']})" for other in ahead)
-        return f"its turn: {holders} is under way" if holders else "its turn: another run of it is under way"
+        return f"its turn: {holders or 'another run of it'} is under way; `ingot runs` shows how far"
     if run["state_type"] == "PAUSED":
-        return "a person's answer, in the control room or by `ingot approve`"
+        model = (run["parameters"] or {}).get("model")
+        command = f", or `ingot approve {model} --reason ... --key ...`" if model else ""
+        return f"a person's answer: open it in Prefect and press Resume{command}"
     if name == "AwaitingRetry":
-        return "its next attempt"
+        return "its next attempt, after a step failed for a reason that may pass"
     if run["state_type"] == "SCHEDULED":
         due = datetime.fromisoformat(run["next_scheduled_start_time"] or run["expected_start_time"])
         if due > datetime.now(UTC):
             return f"its time, {due:%Y-%m-%d %H:%M} UTC"
-        return pool or f"a worker of pool {run['work_pool_name']}"
+        return pool or f"a free worker of pool {run['work_pool_name']}; `ingot doctor` says whether one is up"
     return "its process to start" if run["state_type"] == "PENDING" else ""
 
 

@@ -3,7 +3,7 @@
 The MLflow alias follows the ledger; when MLflow is away, `ingot rebuild` repairs the view.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from ingot.storage import Store
 
 PROMOTABLE = ("PASS", "FIRST")
 MAX_RACES = 20
+_ANSWERS = ("approved", "promoted", "overridden", "rolled_back")
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,29 @@ def standing(entries: list[Entry], version: ModelVersion) -> Standing:
         raise GateError(f"{version.subject} was never evaluated; run `ingot evaluate` first, then promote it")
     previous = model_versions.champion_version(entries, version.name)
     return Standing(gated, previous, _objection(version, gated, previous))
+
+
+def approvals_wanted(entries: Sequence[Entry]) -> list[Entry]:
+    """Gate records that wait for a person, the longest first: of each model's newest version, passed, not moved since.
+
+    From the ledger alone. A version that was judged again waits with its last record; one that was judged against
+    another champion than today's waits for a new evaluation, not for a person.
+    """
+    newest = {entry.details["model"]: entry.subject for entry in entries if entry.verb == "registered"}
+    last: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.verb in _ANSWERS:
+            last.pop(entry.subject, None)
+        if entry.verb == "gated" and newest.get(entry.details["model"]) == entry.subject:
+            last.pop(entry.subject, None)
+            last[entry.subject] = entry
+    champions = {name: model_versions.champion_version(entries, name) for name in newest}
+    return [
+        entry
+        for entry in last.values()
+        if entry.details["verdict"] in PROMOTABLE
+        and entry.details.get("champion") == champions[entry.details["model"]]
+    ]
 
 
 def check_promotable(entries: list[Entry], version: ModelVersion) -> Standing:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from ingot import airgap, manifest
+from ingot import airgap, ledger, manifest, promotion
 from ingot.errors import IngotError, ServiceError
 from ingot.recipe_files import load_recipe
 from ingot.settings import Settings
@@ -91,8 +91,15 @@ def status(options: Namespace, printer: Printer) -> int:
     printer.heading("Last good version of each corpus")
     rows = [[v["corpus"], v["documents"], v["time"], _age(v["age_seconds"])] for v in versions]
     printer.table(rows or [["none yet", "", "", ""]], ["corpus", "documents", "published", "age"])
+    approvals = _approvals(store)
+    if approvals:
+        printer.heading("Approval wanted")
+        printer.table(
+            [[a["model"], a["verdict"], _age(a["age_seconds"]), a["command"]] for a in approvals],
+            ["model", "verdict", "for", "read the evidence and decide"],
+        )
     told = _told_by_prefect(settings, state, printer) if state.prefect_api_url else {}
-    printer.result({**state.model_dump(mode="json"), "corpora": versions, **told})
+    printer.result({**state.model_dump(mode="json"), "corpora": versions, "approvals": approvals, **told})
     return 0
 
 
@@ -116,7 +123,7 @@ def _told_by_prefect(settings: Settings, state: Any, printer: Printer) -> dict[s
         printer.table(
             [[item.id[:8], item.run, item.deployment, _age((now - item.since).total_seconds()), item.why]
              for item in stuck],
-            ["run", "name", "deployment", "for", "why"],
+            ["run", "name", "deployment", "for", "waits for"],
         )  # fmt: skip
     return {
         "next": [{"deployment": run.deployment, "time": run.time.isoformat()} for run in coming],
@@ -140,6 +147,25 @@ def _newest_versions(store: Store) -> list[dict[str, Any]]:
             }
         )
     return versions
+
+
+def _approvals(store: Store) -> list[dict[str, Any]]:
+    """Candidates that passed their gate and wait for a person."""
+    now = datetime.now(UTC)
+    found = []
+    for entry in promotion.approvals_wanted(ledger.read(store)):
+        model = f"{entry.details['model']}/{entry.details['version']}"
+        found.append(
+            {
+                "model": model,
+                "verdict": entry.details["verdict"],
+                "reason": entry.details.get("reason", ""),
+                "time": entry.time,
+                "age_seconds": round((now - datetime.fromisoformat(entry.time)).total_seconds()),
+                "command": f"ingot approve {model} --reason ... --key ...",
+            }
+        )
+    return found
 
 
 def _age(seconds: float | None) -> str:

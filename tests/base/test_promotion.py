@@ -84,6 +84,26 @@ def test_an_override_is_kept_in_the_ledger_with_what_spoke_against_it(store):
     assert champion(store) == 1 and "verdict FAIL" in overridden[0].details["objection"]
 
 
+def wanted(store: Store) -> list[str]:
+    return [entry.subject for entry in promotion.approvals_wanted(ledger.read(store))]
+
+
+def test_the_newest_version_that_passed_waits_for_a_person_until_it_is_moved_or_judged_worse(store):
+    first = register(store, "a")
+    assert wanted(store) == []
+    gate(store, first, "FIRST", None)
+    assert wanted(store) == ["model mini/1"]
+    promote(store, first)
+    assert wanted(store) == []
+    second = register(store, "b")
+    gate(store, second, "PASS", None)
+    assert wanted(store) == [], "judged against another champion than today's: nobody could promote it"
+    gate(store, second, "PASS", 1)
+    assert wanted(store) == ["model mini/2"]
+    gate(store, second, "FAIL", 1)
+    assert wanted(store) == []
+
+
 def test_only_a_person_promotes_and_only_what_was_judged(store):
     first = register(store, "a")
     with pytest.raises(GateError, match="never evaluated"):

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from deployments import run_view
+from deployments import overview, run_view
 from deployments.run_view import Progress, RunView, Step
 from ingot.errors import ServiceError
+from ingot.settings import Settings
 from interface import comparing, following
 from interface.cli import main
 from interface.grammar import COMMANDS, parser
@@ -54,16 +55,34 @@ def test_a_run_says_who_started_it(changed: dict[str, Any], who: str) -> None:
     [
         ("Running", "RUNNING", ""),
         ("Pending", "PENDING", "its process to start"),
-        ("Late", "SCHEDULED", "a worker of pool gpu"),
-        ("AwaitingConcurrencySlot", "SCHEDULED", "its turn: 2d85 (old-cat) is under way"),
-        ("AwaitingRetry", "SCHEDULED", "its next attempt"),
-        ("Suspended", "PAUSED", "a person's answer, in the control room or by `ingot approve`"),
+        ("Late", "SCHEDULED", "a free worker of pool gpu; `ingot doctor` says whether one is up"),
+        ("AwaitingConcurrencySlot", "SCHEDULED", "its turn: 2d85 (old-cat) is under way; `ingot runs` shows how far"),
+        ("AwaitingRetry", "SCHEDULED", "its next attempt, after a step failed for a reason that may pass"),
+        ("Suspended", "PAUSED", "a person's answer: open it in Prefect and press Resume"),
         ("Completed", "COMPLETED", ""),
     ],
 )
 def test_a_run_says_what_it_waits_for(state: str, state_type: str, words: str) -> None:
     run = {**RUN, "state_name": state, "state_type": state_type}
     assert run_view.what_it_waits_for(run, ahead=[{"id": "2d85", "name": "old-cat"}]) == words
+
+
+def test_a_run_that_waits_for_a_decision_names_the_command_and_status_says_the_same(tmp_path: Path) -> None:
+    at = "2026-03-01T02:00:00+00:00"
+    run = {**RUN, "id": "r", "name": "owl", "state_name": "Suspended", "state_type": "PAUSED", "deployment_id": "d",
+           "parameters": {"model": "mini/3"}, "state": {"timestamp": at}}  # fmt: skip
+    later = {**run, "id": "l", "state_name": "Scheduled", "state_type": "SCHEDULED"}
+
+    class Asked:
+        def post(self, path: str, body: Any) -> list[dict[str, Any]]:
+            if path == "/flow_runs/filter":
+                return [run, later] if not body.get("offset") else []
+            return [{"id": "d", "flow_id": "f", "name": "promote"}]
+
+    words = "a person's answer: open it in Prefect and press Resume, or `ingot approve mini/3 --reason ... --key ...`"
+    settings = Settings.from_environment({"INGOT_HOME": str(tmp_path)})
+    found = overview.waiting(settings, Asked())  # type: ignore[arg-type]
+    assert [(item.id, item.why) for item in found] == [("r", words)] == [("r", run_view.what_it_waits_for(run))]
 
 
 def test_a_run_of_later_says_when_and_one_without_a_worker_says_so() -> None:

@@ -1,4 +1,4 @@
-"""Flows to be followed and cancelled: one with a stubborn helper, one with Dask workers, one that trains."""
+"""Flows to be followed and cancelled: one with a stubborn process beside it, one with Dask workers, one that trains."""
 
 import subprocess
 import sys
@@ -16,8 +16,8 @@ _STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);
 @watched
 def curate_corpus(recipe: str, overrides: dict[str, str] | None = None) -> str:
     """Start a process that no TERM stops, in a session of its own, and wait for it."""
-    helper = subprocess.Popen([sys.executable, "-c", _STUBBORN], start_new_session=True)
-    Path(recipe).write_text(str(helper.pid))
+    stubborn = subprocess.Popen([sys.executable, "-c", _STUBBORN], start_new_session=True)
+    Path(recipe).write_text(str(stubborn.pid))
     return in_parts(recipe)
 
 

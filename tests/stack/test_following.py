@@ -120,7 +120,7 @@ def test_a_run_of_a_worker_is_followed_and_leaves_no_process_when_it_is_cancelle
     deployment(server, "curate corpus", "curate_corpus", "nightly-followed")
     run_control.DEPLOYMENTS["curate_corpus"], shipped = "nightly-followed", run_control.DEPLOYMENTS["curate_corpus"]
     try:
-        note = tmp_path / "helper.pid"
+        note = tmp_path / "stubborn.pid"
         asked = run_control.ask_worker(
             server, "curate_corpus", {"recipe": str(note), "overrides": None}, person="ada", request_id="night"
         )
@@ -145,12 +145,12 @@ def test_a_run_of_a_worker_is_followed_and_leaves_no_process_when_it_is_cancelle
     with pytest.raises(DataError, match="is a part of"):
         run_stop.cancel(settings, server, part, "ada")
 
-    helper = psutil.Process(int(note.read_text()))
+    stubborn = psutil.Process(int(note.read_text()))
     group = run_stop.group_of(settings, run)
-    assert {helper.pid, beat.pid} <= {p.pid for p in group}
+    assert {stubborn.pid, beat.pid} <= {p.pid for p in group}
     seconds = cancelled(server, settings, run, group)
     print(f"\ncancelled after {seconds:.1f} s, with one process that no TERM stops")
-    assert not helper.is_running()
+    assert not stubborn.is_running()
     time.sleep(4.0)  # its worker has seen the end by now
     assert "CRASHED" not in history(server, run["id"])
     assert server.get(f"/flow_runs/{run['id']}")["state"]["message"] == "cancelled by ada"
