@@ -105,12 +105,8 @@ def card_markdown(manifest: Manifest, corpus: CorpusRef) -> str:
     for key, title in _GROUPS:
         rows = sorted(manifest.identity.statistics[key].items(), key=lambda item: -item[1]["kept_bytes"])[:10]
         lines += ["", f"| {title} | documents | kept |", "|---|---:|---:|"]
-        lines += [f"| {_cell(name)} | {r['documents']:,} | {r['kept']:,} |" for name, r in rows]
+        lines += [f"| {markdown.plain(name)} | {r['documents']:,} | {r['kept']:,} |" for name, r in rows]
     return "\n".join(lines)
-
-
-def _cell(value: str) -> str:
-    return value.replace("|", "\\|").replace("\n", " ")
 
 
 def description(

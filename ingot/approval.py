@@ -44,10 +44,18 @@ def allowed_signers_file(settings: Settings, given: str | None = None) -> Path:
 
 
 def approve(
-    store: Store, version: ModelVersion, *, reason: str, key: Path, allowed_signers: Path, now: datetime | None = None
+    store: Store,
+    version: ModelVersion,
+    *,
+    reason: str,
+    key: Path,
+    allowed_signers: Path,
+    seen: str | None = None,
+    now: datetime | None = None,
 ) -> Promotion:
     """Sign for a version with an SSH key and make it the champion, recorded under the name of the key's entry.
 
+    seen: the gate record whose evidence the signer was shown; None when nobody looked.
     Raises GateError when the version may not be promoted, or the signer may not approve it.
     """
     if not reason.strip():
@@ -55,6 +63,8 @@ def approve(
     now = now or datetime.now(UTC)
     entries = ledger.read(store)
     stood = promotion.check_promotable(entries, version)
+    if seen is not None and stood.gated.sha256 != seen:
+        raise GateError(f"{version.subject} was evaluated again meanwhile; nothing was signed, look at the new verdict")
     statement = canonical_json(statement_of(version, stood, entries[-1], reason=reason, now=now))
     signature = signatures.sign(statement, key)
     signer = signatures.check(statement, signature, allowed_signers.read_text(), at=now)

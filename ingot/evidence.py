@@ -11,6 +11,7 @@ from typing import Any
 from ingot import four_eyes, manifest, model_versions
 from ingot.ledger import Entry
 from ingot.manifest import Manifest
+from ingot.markdown import plain
 from ingot.model_versions import ModelVersion
 from ingot.storage import Store
 
@@ -107,7 +108,7 @@ def _verdict_lines(found: Evidence) -> list[str]:
     lines = [
         f"## {name}: {verdict['verdict']}",
         "",
-        one_line(str(verdict["reason"])),
+        plain(str(verdict["reason"])),
         "",
         "| held-out text | bits per byte | difference | interval | beaten |",
         "|---|---:|---:|---:|---|",
@@ -122,7 +123,7 @@ def _verdict_lines(found: Evidence) -> list[str]:
         )
     for item in verdict.get("baselines", ()):
         lines.append(
-            f"| baseline {one_line(item['baseline'])} | {_number(item['bits_per_byte'])} "
+            f"| baseline {plain(item['baseline'])} | {_number(item['bits_per_byte'])} "
             f"| {_signed(item['difference'])} | {_interval(item.get('low'), item.get('high'))} | {item['beats']} |"
         )
     config = verdict.get("config", {})
@@ -140,7 +141,7 @@ def _change_lines(found: Evidence) -> list[str]:
     after, champion = found.candidate.details["corpus"], found.champion
     if champion is None:
         lines = [f"### The data: {after}", "", "| | count |", "|---|---:|"]
-        return [*lines, *(f"| {one_line(row.what)} | {row.after:,} |" for row in found.changes)]
+        return [*lines, *(f"| {plain(row.what)} | {row.after:,} |" for row in found.changes)]
     before = champion.details["corpus"]
     same = before == after
     title = f"The same data: {after}" if same else f"What changed in the data: {before} to {after}"
@@ -148,14 +149,14 @@ def _change_lines(found: Evidence) -> list[str]:
     for row in found.changes:
         before_count = row.before or 0
         change = f"{row.after - before_count:+,}" if row.after != before_count else "="
-        lines.append(f"| {one_line(row.what)} | {before_count:,} | {row.after:,} | {change} |")
+        lines.append(f"| {plain(row.what)} | {before_count:,} | {row.after:,} | {change} |")
     return lines
 
 
 def _request_lines(version: ModelVersion) -> list[str]:
     asked = ", ".join(four_eyes.askers(version)) or "nobody on record"
     rule = " They may not approve it: the recipe asks for four eyes." if four_eyes.required(version) else ""
-    return [f"Asked for by {one_line(asked)}, registered {version.registered.time[:16].replace('T', ' ')} UTC.{rule}"]
+    return [f"Asked for by {plain(asked)}, registered {version.registered.time[:16].replace('T', ' ')} UTC.{rule}"]
 
 
 def _number(value: float | None) -> str:
@@ -168,9 +169,3 @@ def _signed(value: float | None) -> str:
 
 def _interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
-
-
-def one_line(text: str) -> str:
-    """Text as one line of Markdown that cannot break out of its cell, nor be read as HTML."""
-    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
-    return " ".join(plain.split())

@@ -91,6 +91,7 @@ def parser() -> _Parser:
     approve.add_argument("model", help="model version, e.g. mini/3 or mini@candidate")
     approve.add_argument("--reason", required=True, help="why, for the ledger")
     approve.add_argument("--key", required=True, help="SSH key to sign with, e.g. ~/.ssh/id_ed25519")
+    approve.add_argument("--yes", action="store_true", help="sign without being asked (needed without a terminal)")
     approve.add_argument("--allowed-signers", help="who may sign (default: allowed_signers of the workspace)")
     rollback = add("rollback", "move the champion back to the one before it")
     rollback.add_argument("model", help="name of the model")

@@ -1,12 +1,16 @@
 """`ingot promote | approve | rollback`: a person moves the champion; the ledger first, the alias after it."""
 
 import os
+import shutil
+import sys
 from argparse import Namespace
+from io import StringIO
 from pathlib import Path
 
-from ingot import approval, model_versions, promotion
+from ingot import approval, ledger, model_versions, promotion
 from ingot import rollback as way_back
-from ingot.errors import IngotError, RecipeError
+from ingot.errors import IngotError, RecipeError, RunCancelled
+from ingot.evidence import collect, evidence_markdown
 from ingot.ledger import Actor, Entry
 from ingot.promotion import Promotion
 from interface.context import open_settings, open_store
@@ -28,17 +32,48 @@ def promote(options: Namespace, printer: Printer) -> int:
 
 
 def approve(options: Namespace, printer: Printer) -> int:
-    """`ingot approve`: the signature is made first, so nothing is written when it does not hold."""
+    """`ingot approve`: shows the evidence and asks, then signs; nothing is written when the signature does not hold."""
     settings = open_settings()
     signers = approval.allowed_signers_file(settings, options.allowed_signers)
     store = open_store(settings)
     version = model_versions.resolve(store, options.model)
+    if not options.yes and (printer.as_json or not sys.stdin.isatty()):
+        raise RecipeError("nobody can be asked here (no terminal, or --json); read the evidence, then give --yes")
+    stood = promotion.check_promotable(ledger.read(store), version)
+    if not printer.as_json:
+        printer.line(_on_terminal(evidence_markdown(collect(store, version, stood.gated))))
+    if not options.yes and not _agreed(f"approve {version.name}/{version.version}? [y/N] "):
+        raise RunCancelled(f"{version.subject} was not approved; nothing was signed or written")
     done = approval.approve(
-        store, version, reason=options.reason, key=Path(options.key).expanduser(), allowed_signers=signers
+        store,
+        version,
+        reason=options.reason,
+        key=Path(options.key).expanduser(),
+        allowed_signers=signers,
+        seen=stood.gated.sha256,
     )
     printer.line(f"signed by {done.entry.actor.id}, who stands in {signers}")
     _tell_promotion(done, printer)
     return 0
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def _on_terminal(markdown: str) -> str:
+    """Markdown laid out as text; what would steer the terminal (in the name of a source, say) is shown as `?`."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    harmless = "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in markdown)
+    out = StringIO()
+    width = max(80, min(shutil.get_terminal_size((120, 24)).columns, 140))
+    Console(file=out, width=width, force_terminal=False, color_system=None).print(Markdown(harmless, hyperlinks=False))
+    return out.getvalue().rstrip()
 
 
 def rollback(options: Namespace, printer: Printer) -> int:

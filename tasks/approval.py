@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ingot import evidence, ledger, model_versions, promotion, registered, tracking_versions
 from ingot.errors import GateError, RecipeError
 from ingot.ledger import Actor
+from ingot.markdown import plain
 from ingot.promotion import Approval, Promotion
 from tasks import policies
 from tasks.curation import flow_run_id
@@ -124,7 +125,7 @@ def show_evidence(question: Question) -> None:
 
 def form(question: Question) -> type[Answer]:
     """The form of a question, with the evidence above its fields."""
-    lead = f"Asked again: {evidence.one_line(question.objection)}" if question.objection else "Read the evidence"
+    lead = f"Asked again: {plain(question.objection)}" if question.objection else "Read the evidence"
     text = f"**{lead}. Decision, name and reason are below the tables.**\n\n{evidence_of(question)}"
     return Answer.with_initial_data(description=text)
 

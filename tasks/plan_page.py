@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from ingot.markdown import plain
 from ingot.model_versions import ModelVersion
 from ingot.refs import VerdictRef
 from tasks.planning import Plan, PlanStep
@@ -20,16 +21,16 @@ def plan_markdown(plan: Plan) -> str:
         "| step | | why | about |",
         "|---|---|---|---|",
     ]
-    lines += [f"| {' | '.join(map(_cell, row))} |" for row in plan_rows(plan)]
+    lines += [f"| {' | '.join(map(plain, row))} |" for row in plan_rows(plan)]
     lines += ["", f"**Time:** {time_words(plan)}.", "", f"**Gate:** {plan.gate}.", ""]
     lines += [f"**Approval:** by {plan.approver}; nothing is promoted by itself.", ""]
     if plan.requested_by:
-        lines += [f"**Requested by:** {plan.requested_by}", ""]
+        lines += [f"**Requested by:** {plain(plan.requested_by)}", ""]
     if plan.newest is None:
         return "\n".join([*lines, f"This is the first version of {plan.model}."])
     if not plan.changes:
         return "\n".join([*lines, f"Nothing changed since {plan.newest}."])
-    return "\n".join([*lines, f"## Changed since {plan.newest}", "", *(f"- {_cell(c)}" for c in plan.changes)])
+    return "\n".join([*lines, f"## Changed since {plan.newest}", "", *(f"- {plain(c)}" for c in plan.changes)])
 
 
 def plan_rows(plan: Plan) -> list[list[str]]:
@@ -58,7 +59,7 @@ def result_markdown(
         "",
         f"Verdict **{verdict.verdict}** of the gate.",
         "",
-        verdict.reason,
+        plain(verdict.reason),
         "",
         *(f"- [{text}]({address})" for text, address in links.items()),
         "",
@@ -100,8 +101,3 @@ def _about(step: PlanStep) -> str:
     if step.seconds is None:
         return step.basis
     return f"{duration(step.seconds)} ({step.basis})" if step.basis else duration(step.seconds)
-
-
-def _cell(text: str) -> str:
-    """Text that stays in its cell."""
-    return " ".join(text.split()).replace("|", "\\|")

@@ -4,6 +4,7 @@ import pytest
 
 from ingot import evidence, ledger, model_versions, promotion
 from ingot.evidence import Change
+from ingot.markdown import plain
 from ingot.storage import Store
 from tests.base.judged import judge
 from tests.base.tiny_store import ACTOR, TEXTS, TinyStore
@@ -65,4 +66,4 @@ def test_the_verdict_named_is_the_one_shown_also_when_a_newer_one_is_there(store
 
 
 def test_a_name_cannot_break_out_of_its_cell():
-    assert evidence.one_line("a|b\n<img src=x> `c`") == "a\\|b &lt;img src=x> 'c'"
+    assert plain("a|b\n<img src=x> `c` [d](e)") == r"a&#124;b &lt;img src=x&gt; \`c\` \[d\](e)"

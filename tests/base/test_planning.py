@@ -232,3 +232,13 @@ def test_only_the_champion_can_be_compared_with(store: Store, tmp_path: Path) ->
         check_request(store, RetrainRequest(str(file), compare_with="mini/2"))
     with pytest.raises(NotFoundError, match="compare_with: mini/9 does not exist"):
         check_request(store, RetrainRequest(str(file), compare_with="mini/9"))
+
+
+def test_what_a_person_typed_stays_text_on_the_page_of_the_plan() -> None:
+    plan = planning.Plan(
+        recipe="r.yaml", model="mini", corpus="handbook@2", steps=(), newest="mini/3", gate="g", approver="a person",
+        changes=("name a -> <b>|[c](http://x)",), requested_by="[ada](http://x) <img src=x>",
+    )  # fmt: skip
+    page = plan_markdown(plan)
+    assert "<img" not in page and "<b>" not in page and "[ada](" not in page and "[c](" not in page
+    assert r"**Requested by:** \[ada\](http://x) &lt;img src=x&gt;" in page

@@ -166,6 +166,13 @@ def test_what_may_not_be_promoted_is_not_even_signed(store, candidate, keys, mon
         approve(store, candidate, keys["ada"], entry("ada", keys["ada"]), reason=" ")
 
 
+def test_a_verdict_that_changed_after_the_evidence_was_shown_is_not_signed(store, candidate, keys):
+    before = len(ledger.read(store))
+    with pytest.raises(GateError, match="evaluated again meanwhile; nothing was signed"):
+        approve(store, candidate, keys["ada"], entry("ada", keys["ada"]), seen="0" * 64)
+    assert len(ledger.read(store)) == before
+
+
 def test_a_verdict_that_changed_while_it_was_signed_is_not_approved(store, candidate, keys, monkeypatch):
     sign = signatures.sign
 

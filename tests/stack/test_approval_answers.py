@@ -71,7 +71,7 @@ def test_the_form_shows_the_objection_above_the_evidence_and_describes_every_fie
     form = approval.form(asked)
     assert form._description is not None
     lead, _, rest = str(form._description).partition("\n\n")
-    assert "Asked again: mini needs four eyes: &lt;b>Ada" in lead and "## mini/1: FIRST" in rest
+    assert "Asked again: mini needs four eyes: &lt;b&gt;Ada" in lead and "## mini/1: FIRST" in rest
     properties = form.model_json_schema()["properties"]
     assert list(properties) == ["decision", "name", "reason"]
     assert all(field["description"] and field["title"] for field in properties.values())
