@@ -34,6 +34,7 @@ def test_a_candidate_stands_beside_the_champion_with_both_corpus_versions(store)
         Change("documents kept", 2, 3),
         Change("documents held out", 1, 1),
         Change("documents dropped", 1, 1),
+        Change("dropped as duplicate", 1, 1),
         Change("training tokens", 20, 30),
         Change("documents of source wiki", 2, 3),
         Change("documents of licence internal", 2, 3),
