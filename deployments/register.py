@@ -27,6 +27,9 @@ from ingot.settings import Settings
 
 DEPLOYMENTS_FILE = Path(__file__).with_name("prefect.yaml")
 NIGHTLY = time_of_day(2, 0)
+# A run that writes into its worker's pipe ends with the worker: rich leaves the program at the first broken pipe.
+# What a run says goes to the server's log and to files of its own.
+_APART = {"stream_output": False}
 _VARIABLE = re.compile(r"\{\{\s*\$(\w+)\s*\}\}")
 
 
@@ -159,7 +162,7 @@ def _register_one(client: Any, deployment: Deployment) -> Registered:
             f"which {deployment.entrypoint} does not take; known: {known}"
         )
     full_name = f"{flow.name}/{deployment.name}"
-    content = json.dumps([deployment.model_dump(mode="json"), schema], sort_keys=True)
+    content = json.dumps([deployment.model_dump(mode="json"), schema, _APART], sort_keys=True)
     version = sha256(content.encode()).hexdigest()[:16]
     try:
         present = client.read_deployment_by_name(full_name)
@@ -194,7 +197,7 @@ def _register_one(client: Any, deployment: Deployment) -> Registered:
         # An absent list would make the worker change into the folder of whoever registered.
         pull_steps=deployment.pull,
         tags=list(deployment.tags),
-        job_variables=deployment.job_variables,
+        job_variables={**_APART, **deployment.job_variables},
     )
     return Registered(id=str(created), full_name=full_name, changed=True)
 
