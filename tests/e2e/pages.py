@@ -23,7 +23,7 @@ _FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-default-apps",
 )  # fmt: skip
-_PATIENCE_MS = 60_000
+_PATIENCE_MS = 120_000
 
 
 class Browser:
@@ -58,7 +58,7 @@ class Browser:
     def open(self, address: str, *words: str) -> str:
         """Open a page and wait until it shows all of these words."""
         self.page.goto("about:blank")  # an address that differs behind the '#' alone would not load anew
-        self.page.goto(address)
+        self.page.goto(address, wait_until="domcontentloaded")
         return self.see(*words)
 
     def see(self, *words: str) -> str:

@@ -57,9 +57,10 @@ def retrained(site: Site, browser: Browser) -> Retrained:
     page.get_by_label("tokens (Optional)").fill(str(TOKENS))
     page.get_by_label("requested_by (Optional)").fill("grace")
     browser.picture("retrain-form")
-    page.get_by_role("button", name="Submit").click()
-    found = {"deployment_id": {"any_": [deployment["id"]]}}
-    (run,) = wait_until(lambda: site.prefect("/flow_runs/filter", flow_runs=found), "the form to start a run")
+    with page.expect_response(lambda answer: answer.url.endswith("/create_flow_run")) as started:
+        page.get_by_role("button", name="Submit").click()
+    assert started.value.ok, started.value.text()
+    run = started.value.json()
     browser.prefect(f"runs/flow-run/{run['id']}", run["name"], "Running")
     curve = wait_until(lambda: artifacts_below(site, run["id"]).get("training-curve"), "the curve to begin", 180.0)
     browser.prefect(f"artifacts/artifact/{curve['id']}", "Training curve")

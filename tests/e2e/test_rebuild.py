@@ -16,7 +16,7 @@ from tests.e2e.site import Done, Site
 pytestmark = pytest.mark.stack
 EXPERIMENTS = ("corpora", "training", "evaluation")
 # Of the process that logged, not of the run.
-_PASSING_TAGS = (tracking.HEARTBEAT_TAG, tracking.LOGGED_TAG, tracking.ENDED_TAG)
+_PASSING_TAGS = (tracking.HEARTBEAT_TAG, tracking.LOGGED_TAG, tracking.ENDED_TAG, tracking.PROCESS_TAG)
 
 
 @dataclass(frozen=True)
