@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import psutil
 import pytest
 
 from datasets_pipeline.curate import curate
@@ -168,8 +169,16 @@ def kill(settings: Settings, name: str) -> None:
 def kill_run(run: str, settings: Settings) -> None:
     """SIGKILL the process of a flow run."""
     for process in processes.find_processes(settings.home):
-        if process.environ().get("PREFECT__FLOW_RUN_ID") == run:
+        if variable_of(process, "PREFECT__FLOW_RUN_ID") == run:
             process.kill()
+
+
+def variable_of(process: psutil.Process, name: str) -> str | None:
+    """A variable of a process's environment; None when it is gone by now."""
+    try:
+        return process.environ().get(name)
+    except psutil.Error:
+        return None
 
 
 def digest_of(settings: Settings, corpus: str) -> str:
@@ -231,7 +240,7 @@ def test_everything_killed_at_once_after_up_the_next_night_runs_and_of_three_mis
     deployment = server.get("/deployments/name/curate%20corpus/nightly-three")
     everything = local_stack.stack_processes(settings)
     # The supervisor first: it would begin to start again what dies after it.
-    for process in sorted(everything, key=lambda p: p.environ().get(processes.SERVICE_VARIABLE) != "supervisor"):
+    for process in sorted(everything, key=lambda p: variable_of(p, processes.SERVICE_VARIABLE) != "supervisor"):
         process.kill()
     wait_until(lambda: not local_stack.stack_processes(settings), "everything to be gone")
     workspace.hold.unlink()
