@@ -291,9 +291,10 @@ def register_schedules(settings: Settings, server: Server) -> dict[str, Register
     ]
     registered = register(tuple(known), server) if known else ()
     mine = {"tags": {"all_": [schedules.tag_of(settings)]}}
-    for found in server.post("/deployments/filter", {"deployments": mine, "limit": 200}):
-        if found["id"] not in {entry.id for entry in registered}:
-            server.delete(f"/deployments/{found['id']}")
+    there = server.post("/deployments/filter", {"deployments": mine, "limit": 200})
+    gone = {found["id"] for found in there} - {entry.id for entry in registered}
+    for deployment_id in sorted(gone) if schedules.all_readable(settings) else ():
+        server.delete(f"/deployments/{deployment_id}")
     return {deployment.name: entry for deployment, entry in zip(known, registered, strict=True)}
 
 

@@ -115,6 +115,16 @@ def known_schedules(settings: Settings) -> list[tuple[Path, RecipeSchedule]]:
     return [found[corpus] for corpus in sorted(found)]
 
 
+def all_readable(settings: Settings) -> bool:
+    """Whether every file could be read: only then what is not in them was taken out by somebody."""
+    try:
+        for path in _known_files(settings):
+            read_file(path)
+    except RecipeError:
+        return False
+    return True
+
+
 def _check(entry: RecipeSchedule, others: Mapping[str, tuple[Path, RecipeSchedule]]) -> None:
     if entry.corpus in _TAKEN:
         raise RecipeError("a deployment of Ingot's own is called so; rename the corpus")

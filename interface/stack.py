@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from ingot import airgap, ledger, manifest, promotion
+from ingot import airgap, gpu_slots, ledger, manifest, promotion
 from ingot.errors import IngotError, ServiceError
 from ingot.recipe_files import load_recipe
 from ingot.settings import Settings
@@ -98,8 +98,13 @@ def status(options: Namespace, printer: Printer) -> int:
             [[a["model"], a["verdict"], _age(a["age_seconds"]), a["command"]] for a in approvals],
             ["model", "verdict", "for", "read the evidence and decide"],
         )
+    slots = gpu_slots.describe(settings)
+    if slots:
+        printer.heading("GPU slots")
+        printer.table([[s.device, "free" if s.is_free else f"{s.what} (run {s.flow_run_id[:8]})"] for s in slots])
     told = _told_by_prefect(settings, state, printer) if state.prefect_api_url else {}
-    printer.result({**state.model_dump(mode="json"), "corpora": versions, "approvals": approvals, **told})
+    gpus = [asdict(slot) for slot in slots]
+    printer.result({**state.model_dump(mode="json"), "corpora": versions, "approvals": approvals, "gpus": gpus, **told})
     return 0
 
 
