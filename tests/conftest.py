@@ -13,6 +13,7 @@ _HERE = Path(__file__).parent
 _WHOLE_FOLDERS = ("e2e", "stack", "curation", "training")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the folders and say which tests stay together."""
     items.sort(key=_place)
