@@ -5,6 +5,7 @@ Without `-n` the tests run in the same order, one after the other.
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,20 +14,25 @@ _HERE = Path(__file__).parent
 _WHOLE_FOLDERS = ("e2e", "stack", "curation", "training")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the folders and say which tests stay together."""
-    items.sort(key=_place)
-    for item in items:
-        folder = _folder(item)
-        group = folder if folder in _WHOLE_FOLDERS else str(item.path.relative_to(_HERE))
-        item.add_marker(pytest.mark.xdist_group(group))
+    """The longest folders first."""
+    items.sort(key=lambda item: _place(item.path.relative_to(_HERE).parts[0]))
 
 
-def _place(item: pytest.Item) -> int:
-    folder = _folder(item)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A scheduler that keeps together what shares a stack, and keeps the order above."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFolder(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            folder = Path(file).parts[-2]
+            return folder if folder in _WHOLE_FOLDERS else file
+
+    config.option.loadscopereorder = False
+    return ByFolder(config, log)
+
+
+def _place(folder: str) -> int:
     return _WHOLE_FOLDERS.index(folder) if folder in _WHOLE_FOLDERS else len(_WHOLE_FOLDERS)
-
-
-def _folder(item: pytest.Item) -> str:
-    return item.path.relative_to(_HERE).parts[0]
