@@ -5,7 +5,6 @@ from argparse import Namespace
 from typing import Any
 
 from ingot.errors import RecipeError
-from ingot.recipe_files import find_recipe
 from ingot.settings import Settings
 from interface.context import open_settings
 from interface.output import Printer
@@ -38,11 +37,11 @@ def schedule(options: Namespace, printer: Printer) -> int:
 
 def _remove(settings: Settings, options: Namespace, printer: Printer) -> int:
     from deployments import schedules
-    from ingot.recipe_files import load_recipe
 
-    file = find_recipe(options.recipe).absolute()
-    corpus = load_recipe(file).corpus
-    path = schedules.remove(settings, file, corpus)
+    options.set = []
+    order = open_order(options)  # its sources need not be there any more
+    corpus = order.recipe.corpus
+    path = schedules.remove(settings, order.file.absolute(), corpus)
     printer.line(f"{corpus} is no longer in {path}")
     from deployments import local_stack
 
