@@ -192,8 +192,8 @@ def test_mlflow_is_one_server_process_that_refuses_other_host_names(stack: Stack
 
 
 def test_state_and_logs_are_for_their_owner_only(stack: StackState, settings: Settings) -> None:
-    for path in (settings.home / "run").iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    for path in (settings.home / "run").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
     for folder in ("run", "logs", "prefect", "mlflow"):
         assert stat.S_IMODE((settings.home / folder).stat().st_mode) == 0o700, folder
     for database in (settings.home / "prefect" / "prefect.db", settings.home / "mlflow" / "mlflow.db"):
