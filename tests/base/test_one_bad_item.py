@@ -14,7 +14,7 @@ from ingot.settings import Settings
 from ingot.storage import Store
 from tests.base import tiny_store
 
-ASKS = {"retrain": {"model": "mini", "recipe": "/work/recipe.yaml", "overrides": [], "min_new_tokens": 1}}
+ASKS = {"retrain": {"model": "mini", "recipe": "/data/recipe.yaml", "overrides": [], "min_new_tokens": 1}}
 
 
 class Prefect:

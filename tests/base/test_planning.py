@@ -103,7 +103,7 @@ def judge(store: Store, version: ModelVersion, number: int, *, promote: bool) ->
 
 
 def plan(store: Store, number: int = 1, **changes: Any) -> Plan:
-    return plan_retrain(store, recipe(**changes), corpus(store, number), place="/work/recipe.yaml")
+    return plan_retrain(store, recipe(**changes), corpus(store, number), place="/data/recipe.yaml")
 
 
 def steps(found: Plan) -> dict[str, bool]:

@@ -16,7 +16,7 @@ NEW_TOKENS_BY_BYTES = 10  # 62 bytes; mini/1 saw 20 tokens in 135
 
 
 def asks(**values: Any) -> dict[str, Any]:
-    given = {"model": "mini", "recipe": "/work/recipe.yaml", "overrides": ["seed=7"], "min_new_tokens": None}
+    given = {"model": "mini", "recipe": "/data/recipe.yaml", "overrides": ["seed=7"], "min_new_tokens": None}
     return {"retrain": {**given, "max_age_days": None, **values}}
 
 
@@ -38,7 +38,7 @@ def test_enough_new_tokens_make_a_retrain_due_and_it_says_that_they_are_estimate
     store = make_store(tmp_path, min_new_tokens=NEW_TOKENS_BY_BYTES)
     due = retraining.judge(store, "handbook", now()).due
     assert due is not None
-    assert (due.model, due.corpus, due.recipe) == ("mini", "handbook@2", "/work/recipe.yaml")
+    assert (due.model, due.corpus, due.recipe) == ("mini", "handbook@2", "/data/recipe.yaml")
     assert due.overrides == ("seed=7",)
     assert (due.new_documents, due.new_tokens, due.is_exact) == (1, NEW_TOKENS_BY_BYTES, False)
     assert "about 10 new tokens (from bytes) in 1 documents that mini/1 was not trained on" in due.reason

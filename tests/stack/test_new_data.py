@@ -24,7 +24,7 @@ from tests.e2e.site import wait_until
 
 pytestmark = pytest.mark.stack
 SECONDS = 120.0
-ASKS = {"retrain": {"model": "mini", "recipe": "/work/recipe.yaml", "overrides": [], "min_new_tokens": 1}}
+ASKS = {"retrain": {"model": "mini", "recipe": "/data/recipe.yaml", "overrides": [], "min_new_tokens": 1}}
 REGISTER = """
 from deployments import local_stack, register, retraining
 from ingot.settings import Settings
@@ -120,7 +120,7 @@ def test_event_and_look_together_start_one_retrain(
     wait_until(lambda: [r for r in adapt_runs(server) if r["state_type"] == "COMPLETED"], "adapt", SECONDS)
     (run,) = retrains(server, retrain_id)
     assert run["idempotency_key"] == f"retrain-mini-{root}"
-    assert run["parameters"]["corpus"] == "handbook@2" and run["parameters"]["recipe"] == "/work/recipe.yaml"
+    assert run["parameters"]["corpus"] == "handbook@2" and run["parameters"]["recipe"] == "/data/recipe.yaml"
     assert run["parameters"]["requested_by"] in ("new data (event)", "new data (poll)")
     assert store.read_record(f"retrains/mini/{root}.json")["flow_run"] == run["id"]
     assert Poll()(here, server) == 0  # one that remembers nothing judges again, and the store remembers
