@@ -23,7 +23,7 @@ free=$(df -Pk "$root" | awk 'NR == 2 {print int($4 / 1048576)}')
 memory=$(awk '/MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo 2>/dev/null || echo 99)
 [ "$memory" -ge 3 ] || fail "$memory GiB of memory available; the demo needs 3: close something"
 
-echo "installing into $venv (about two minutes, 3 GB)"
+echo "installing into $venv (two to five minutes, 3 GB)"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check)
 if [ -n "${INGOT_WHEELHOUSE:-}" ]; then

@@ -7,7 +7,6 @@ while it refuses everything, which a wrong setting does too, nothing is given up
 """
 
 import logging
-import os
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -130,11 +129,7 @@ class Notifier:
         # A failed run is found for _RUN_DAYS only; all other keys are found for ever.
         kept = {k: v for k, v in self._state.delivered.items() if not (k.startswith("run:") and v < old)}
         self._state.delivered = kept
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = self._path.with_name(self._path.name + ".part")
-        with open(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:
-            file.write(self._state.model_dump_json(indent=1))
-        part.replace(self._path)
+        stack_state.write_private(self._path, self._state.model_dump_json(indent=1))
 
 
 def pass_once(settings: Settings, server: Any | None, *, now: datetime | None = None) -> int:

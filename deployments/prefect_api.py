@@ -5,7 +5,6 @@ and would not know the way back.
 """
 
 import json
-import os
 import time
 import urllib.error
 import urllib.request
@@ -15,10 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from deployments import processes
 from deployments.credentials import Credential
-from deployments.processes import ProcessIdentity
 from ingot.errors import NotFoundError, ServiceError
+from ingot.heartbeats import Process
 
 UNFINISHED = ("RUNNING", "PENDING", "CANCELLING")
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -129,20 +127,13 @@ def worker_heartbeat(server: Server, pool: str, worker: str) -> datetime | None:
 
 def process_tag() -> str:
     """The tag of a run that this very process executes, without a worker that would report its end."""
-    identity = processes.identify(os.getpid())
-    assert identity is not None
-    return f"{_PROCESS_TAG}:{os.uname().nodename}:{identity.pid}:{identity.start_time}"
+    return f"{_PROCESS_TAG}:{Process.current()}"
 
 
-def tagged_process(tags: list[str]) -> tuple[str, ProcessIdentity] | None:
-    """(host, process) that a run's `process_tag` names; None when it has none."""
-    for tag in tags:
-        kind, _, rest = tag.partition(":")
-        rest, _, start_time = rest.rpartition(":")
-        host, _, pid = rest.rpartition(":")
-        if kind == _PROCESS_TAG and pid.isdecimal():
-            return host, ProcessIdentity(pid=int(pid), start_time=float(start_time))
-    return None
+def tagged_process(tags: list[str]) -> Process | None:
+    """The process that a run's `process_tag` names; None when it has none."""
+    named = (Process.parse(tag.partition(":")[2]) for tag in tags if tag.startswith(f"{_PROCESS_TAG}:"))
+    return next((process for process in named if process is not None), None)
 
 
 def flow_runs(server: Server, *, limit: int | None = None, **selection: Any) -> list[dict[str, Any]]:

@@ -24,8 +24,6 @@ from ingot.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
-"""Set by a worker in the process of a run."""
 _PENDING_SECONDS = 600.0  # a claimed run whose process never came: its worker died between the two
 _MISSED_SECONDS = 60.0
 _NESTING = 5  # flows below flows
@@ -103,7 +101,7 @@ def _is_dead(run: dict[str, Any], beat: heartbeats.Heartbeat | None, executing: 
         return not beat.is_alive
     tagged = prefect_api.tagged_process(run["tags"])
     if tagged is not None:
-        return tagged[0] == processes.host() and not processes.is_alive(tagged[1])
+        return tagged.is_gone
     if run["parent_task_run_id"]:
         return False  # its parent decides
     if not run["work_pool_name"] or not alone:
@@ -135,7 +133,7 @@ def _runs_of_processes(settings: Settings) -> frozenset[str]:
     found = set()
     for process in processes.find_processes(settings.home):
         try:
-            found.add(process.environ().get(RUN_VARIABLE, ""))
+            found.add(process.environ().get(heartbeats.RUN_VARIABLE, ""))
         except psutil.Error:
             continue
     return frozenset(found - {""})

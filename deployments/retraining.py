@@ -25,7 +25,6 @@ from ingot.storage import Store
 logger = logging.getLogger(__name__)
 
 AUTOMATION = "new data starts a retrain"
-RETRAIN = "retrain model/retrain"
 ADAPT = "adapt model/adapt"
 _LOOK_SECONDS = 300.0
 _RETRY = timedelta(minutes=5)
@@ -105,8 +104,13 @@ class Poll:
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
 
-    def __call__(self, settings: Settings, server: Server) -> int:
-        """Start what is due and return how many; raises ServiceError when it could not judge, and then looks again."""
+    def __call__(self, settings: Settings, server: Server | None) -> int:
+        """Start what is due and return how many; raises ServiceError when it could not judge, and then looks again.
+
+        Without a server nothing could be started: nothing is looked at.
+        """
+        if server is None:
+            return 0
         store = Store(settings.store, scratch_root=settings.scratch)
         seen = self._seen.get(store.root)
         heads = _heads(store)
@@ -207,7 +211,7 @@ def _start_one(store: Store, server: Server, corpus: str, now: datetime) -> tupl
         "parameters": retraining.run_parameters(due, retraining.BY_POLL),
         "idempotency_key": retraining.idempotency_key(due),
     }
-    run = server.post(f"/deployments/{_deployment(server, RETRAIN)['id']}/create_flow_run", body)
+    run = server.post(f"/deployments/{_deployment(server, retraining.DEPLOYMENT)['id']}/create_flow_run", body)
     retraining.record_started(store, due, flow_run_id=str(run["id"]), asked_by=retraining.BY_POLL, now=now)
     logger.info("started a retrain of %s on %s: %s", due.model, due.corpus, due.reason)
     return str(run["id"]), judgement.look_again

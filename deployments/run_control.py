@@ -101,7 +101,7 @@ def _asked(run: dict[str, Any], parameters: Mapping[str, Any], attempt: str, req
 def _deployment_of(server: Server, flow: str) -> dict[str, Any]:
     name = DEPLOYMENTS[flow]
     # By both names: a schedule's deployment is called as its corpus, which may be `train`.
-    wanted = {"deployments": {"name": {"any_": [name]}}, "flows": {"name": {"any_": [flow.replace("_", " ")]}}}
+    wanted = {"deployments": {"name": {"any_": [name]}}, "flows": {"name": {"any_": [FLOW_NAMES[flow]]}}}
     found = server.post("/deployments/filter", wanted)
     if not found:
         raise NotFoundError(f"no deployment {name!r} is registered; run `ingot up`")

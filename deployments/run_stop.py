@@ -17,11 +17,9 @@ from deployments.prefect_api import ENDED, Server
 from deployments.run_control import subflow_runs, top_run
 from ingot import heartbeats
 from ingot.errors import BusyError, DataError
-from ingot.heartbeats import Process
+from ingot.heartbeats import RUN_MARK, RUN_VARIABLE, Process
 from ingot.settings import Settings
 
-RUN_MARK = "_INGOT_RUN"
-"""As in tasks/heartbeat.py: in the environment of everything that a run starts."""
 CHECKPOINT_SECONDS = 130.0
 """How long a training group may take to write one; its launcher kills it after 120 s."""
 _KILL_AFTER_SECONDS = 8.0  # of the ten that a run without a training stage has
@@ -97,7 +95,7 @@ def _group(run_id: str, process: Process | None) -> list[psutil.Process]:
             environment = candidate.environ()
         except psutil.Error:
             continue
-        if run_id in (environment.get(RUN_MARK), environment.get("PREFECT__FLOW_RUN_ID")):
+        if run_id in (environment.get(RUN_MARK), environment.get(RUN_VARIABLE)):
             found[candidate.pid] = candidate
     return [p for p in found.values() if _runs(p)]
 
@@ -128,7 +126,7 @@ def _kill(survivors: list[psutil.Process]) -> None:
 
 def _leaders(run_id: str, group: list[psutil.Process]) -> list[psutil.Process]:
     """Of a group whose leader nobody named: those that execute the run itself."""
-    return [p for p in group if _variable(p, "PREFECT__FLOW_RUN_ID") == run_id] or group
+    return [p for p in group if _variable(p, RUN_VARIABLE) == run_id] or group
 
 
 def _variable(process: psutil.Process, name: str) -> str | None:
@@ -178,7 +176,7 @@ def process_of(settings: Settings, run: Mapping[str, Any]) -> Process | None:
         return Process(beat.host, beat.pid, beat.start_time)
     tagged = prefect_api.tagged_process(run["tags"])
     if tagged is not None:
-        return Process(tagged[0], tagged[1].pid, tagged[1].start_time)
+        return tagged
     host, _, pid = (run["infrastructure_pid"] or "").rpartition(":")
     # Here the pid may belong to another program by now: the run's processes are known by their environment.
     return Process(host, int(pid), 0.0) if pid.isdecimal() and host != processes.host() else None

@@ -16,7 +16,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deployments import processes, stack_state
-from deployments.register import ConcurrencyLimit, Deployment, Schedule, WorkPool, check_cron
+from deployments.definitions import ConcurrencyLimit, Deployment, Schedule, WorkPool
+from deployments.scheduled_runs import check_cron
 from deployments.services import DATA_POOL
 from ingot.errors import NotFoundError, RecipeError
 from ingot.settings import Settings

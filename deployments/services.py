@@ -16,6 +16,7 @@ import psutil
 from deployments import databases, mlflow_app, ports, processes
 from deployments.credentials import Credential
 from ingot.airgap import SWITCHES
+from ingot.heartbeats import RUN_VARIABLE
 from ingot.settings import Settings
 
 PREFECT, MLFLOW, SUPERVISOR = "prefect", "mlflow", "supervisor"
@@ -74,7 +75,7 @@ def is_worker(process: psutil.Process) -> bool:
         environment = process.environ()
     except psutil.Error:
         return False
-    return _WORKER_MARK in environment and "PREFECT__FLOW_RUN_ID" not in environment
+    return _WORKER_MARK in environment and RUN_VARIABLE not in environment
 
 
 def root_folder() -> Path:

@@ -1,6 +1,6 @@
 """The supervisor: keeps the stack running, and looks every half minute at what needs somebody.
 
-A service that died is started again, with growing pauses when it keeps dying; then runs, slots and missed
+A service that died is started again, one that keeps dying only every five minutes; then runs, slots and missed
 nights are put right (deployments/reconcile.py). News are told and due retrains are started here too, because
 an event can be lost and a process that looks cannot. Takes 80 MB; imports neither Prefect nor MLflow.
 """
@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import FrameType
+from typing import ParamSpec, TypeVar
 
 from deployments import local_stack, notify, prefect_api, processes, reconcile, retraining, services
 from deployments.prefect_api import Server
@@ -23,6 +24,8 @@ from ingot.settings import Settings
 
 logger = logging.getLogger("ingot.supervisor")
 
+P = ParamSpec("P")
+R = TypeVar("R")
 LOOK_SECONDS = 2.0
 PASS_SECONDS = 30.0
 _MANY_DEATHS = 5
@@ -30,7 +33,8 @@ _IN_SECONDS = 600.0
 _PAUSE_SECONDS = 300.0
 _REAP = "from ingot import tracking; import os; tracking.reap_dead_runs(os.environ['MLFLOW_TRACKING_URI'])"
 
-Chore = Callable[[Settings, Server], object]
+Chore = Callable[[Settings, Server | None], object]
+"""Something to do now and then; the server is None while Prefect does not answer."""
 
 
 class Supervisor:
@@ -85,21 +89,21 @@ class Supervisor:
             logger.warning("%s", error)
             return
         if not prefect_api.answers(f"{server.url}/health"):
-            # What needs no server is told all the same; everything else waits until it is back.
-            self._guarded(lambda: notify.pass_once(self.settings, None))
+            for chore in self.chores:
+                self._guarded(chore, self.settings, None)
             return
-        found = self._guarded(lambda: reconcile.reconcile(self.settings, server))
-        if isinstance(found, reconcile.Reconciled) and found.ended:
+        found = self._guarded(reconcile.reconcile, self.settings, server)
+        if found is not None and found.ended:
             self._reap_due = _soon_and_later()
         for chore in self.chores:
-            self._guarded(lambda chore=chore: chore(self.settings, server))  # type: ignore[misc]
+            self._guarded(chore, self.settings, server)
         if self._reap_due and time.monotonic() >= self._reap_due[0]:
             self._reap_due = self._reap_due[1:]
             self._guarded(_reap_dead_runs)
 
-    def _guarded(self, call: Callable[[], object]) -> object:
+    def _guarded(self, call: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R | None:
         try:
-            return call()
+            return call(*arguments, **options)
         except Exception as error:
             # Of others' errors only the kind: their words may quote what they worked on.
             words = str(error) if isinstance(error, IngotError) else ""

@@ -16,6 +16,10 @@ BEAT_SECONDS = 5.0
 """How often a living run renews its file."""
 DEAD_AFTER_SECONDS = 180.0
 """A run whose process cannot be looked up (another machine's) is dead after so long without a sign."""
+RUN_MARK = "_INGOT_RUN"
+"""Variable in the environment of everything that a run starts: its workers and ranks are found by it."""
+RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
+"""Variable that a worker sets in the process of a run."""
 _ASKED = "cancel"
 _changing = threading.Lock()  # a renewal must not lose what the run waits for
 

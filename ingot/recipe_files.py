@@ -124,6 +124,20 @@ def apply_overrides(values: dict[str, Any], overrides: Mapping[str, str]) -> dic
     return values
 
 
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested values by the path that overrides name them by: `train.0.tokens` -> 200000."""
+    if isinstance(value, Mapping):
+        items = [(str(key), item) for key, item in value.items()]
+    elif isinstance(value, list | tuple):
+        items = [(str(index), item) for index, item in enumerate(value)]
+    else:
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, item in items:
+        found |= flat(item, f"{prefix}.{key}" if prefix else key)
+    return found
+
+
 def _set(node: Any, parts: list[str], value: Any, path: str) -> None:
     for depth, part in enumerate(parts):
         last = depth == len(parts) - 1

@@ -26,6 +26,8 @@ from ingot.storage import Store
 
 PUBLISHED_EVENT = "ingot.corpus.published"
 """Prefect's event of a new corpus version; its resource is `ingot.corpus.<name>`."""
+DEPLOYMENT = "retrain model/retrain"
+"""Prefect's name of what is run when one is due."""
 BY_EVENT = "new data (event)"
 BY_POLL = "new data (poll)"
 """Who asked for a retrain that new data started: never a person."""

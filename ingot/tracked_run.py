@@ -78,7 +78,6 @@ class TrackedRun:
         self._queue: list[Point] = []
         self._overflowed = False
         self._artifacts = dict(record.artifacts)
-        self._tags: dict[str, str] = {}
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._ended = False
@@ -94,7 +93,7 @@ class TrackedRun:
     @property
     def is_complete(self) -> bool:
         """True when MLflow has every line and file handed over until now."""
-        waiting = self._queue or self._artifacts or self._tags or self._overflowed
+        waiting = self._queue or self._artifacts or self._overflowed
         return self._run_id is not None and not waiting
 
     def start(self) -> "TrackedRun":
@@ -133,12 +132,6 @@ class TrackedRun:
     def log_json(self, name: str, value: Any) -> None:
         """Show a small JSON file under this name."""
         self._add_artifact(name, as_json(value))
-
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Add or change tags; values that differ between attempts belong here, not in params."""
-        with self._lock:
-            self._tags.update(tags)
-            self._flush()
 
     def end(self, status: RunStatus, *, reason: str = "", end_time_ms: int | None = None) -> None:
         """Send what is queued and set the final status; later calls do nothing."""
@@ -186,8 +179,6 @@ class TrackedRun:
             return
         while self._queue and self._link.attempt(self._send_points):
             pass
-        if self._tags:
-            self._link.attempt(self._send_tags)
         while self._artifacts and self._link.attempt(self._send_artifact):
             pass
 
@@ -198,10 +189,6 @@ class TrackedRun:
         batch = self._queue[:_BATCH_POINTS]
         self._logged = tracking.log_points(client, self._id, batch, self._logged)
         del self._queue[: len(batch)]
-
-    def _send_tags(self, client: Any) -> None:
-        tracking.log_tags(client, self._id, self._tags)
-        self._tags.clear()
 
     def _send_artifact(self, client: Any) -> None:
         name, text = next(iter(self._artifacts.items()))

@@ -13,6 +13,7 @@ from deployments.prefect_api import Server
 from ingot import ledger, model_versions, promotion
 from ingot.errors import NotFoundError
 from ingot.model_versions import ModelVersion
+from ingot.recipe_files import flat
 from ingot.settings import Settings
 from ingot.storage import Store
 from ingot.tracking_records import RunRecord, read_lines
@@ -63,20 +64,6 @@ def compare(first: Side, second: Side) -> tuple[list[Row], list[Row]]:
 
 def _names(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys([*first, *second]))
-
-
-def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested values by dotted path: `train.0.tokens` -> 200000."""
-    if isinstance(value, Mapping):
-        items = [(str(key), item) for key, item in value.items()]
-    elif isinstance(value, list | tuple):
-        items = [(str(index), item) for index, item in enumerate(value)]
-    else:
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for key, item in items:
-        found |= flat(item, f"{prefix}.{key}" if prefix else key)
-    return found
 
 
 def _of_version(store: Store, version: ModelVersion) -> Side:

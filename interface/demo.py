@@ -18,9 +18,9 @@ from ingot.refs import VerdictRef
 from ingot.storage import Store
 from interface.answers import explain, print_model
 from interface.context import connect, open_settings, open_store
+from interface.doctor import preflight
 from interface.output import Printer, progress_bars
 from interface.runs import print_corpus, run_flow
-from interface.stack import preflight
 
 RECIPE = "demo"
 

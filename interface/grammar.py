@@ -36,7 +36,7 @@ COMMANDS = {
     "backup": ("interface.backups", "backup"),
     "restore": ("interface.backups", "restore"),
     "rebuild": ("interface.stack", "rebuild"),
-    "doctor": ("interface.stack", "doctor"),
+    "doctor": ("interface.doctor", "doctor"),
 }
 
 

@@ -78,13 +78,13 @@ def _register(settings: Settings, corpus: str, printer: Printer) -> str | None:
         printer.line("the local stack is down; `ingot up` registers it")
         return None
     os.environ.update(local_stack.environment(state))
-    from deployments import register
+    from deployments import register, scheduled_runs
 
     server = local_stack.prefect_server(settings, state)
     registered = register.register_schedules(settings, server)[corpus]
-    if not register.is_active(server, registered.id):
+    if not scheduled_runs.is_active(server, registered.id):
         printer.line("the schedule is switched off in Prefect; switch it on there")
         return None
-    moment = register.next_scheduled(server, registered.id)
+    moment = scheduled_runs.next_scheduled(server, registered.id)
     printer.line(f"next run {moment.astimezone():%Y-%m-%d %H:%M %Z}")
     return moment.isoformat()

@@ -21,16 +21,13 @@ from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 from ingot import heartbeats
-from ingot.heartbeats import BEAT_SECONDS, Heartbeat
+from ingot.heartbeats import BEAT_SECONDS, RUN_MARK, RUN_VARIABLE, Heartbeat
 from ingot.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-RUN_MARK = "_INGOT_RUN"
-"""In the environment of everything that a run starts: its workers and ranks are found by it."""
 
 
 def watched(function: Callable[P, R]) -> Callable[P, R]:
@@ -121,7 +118,7 @@ class _Heart:
             for beat in tuple(self.runs):
                 _guarded(functools.partial(heartbeats.renew, self.home, beat))
             # A worker stops the run it started; nobody else would tell a run of the command line.
-            if not asked and "PREFECT__FLOW_RUN_ID" not in os.environ and self.cancelled_because() is not None:
+            if not asked and RUN_VARIABLE not in os.environ and self.cancelled_because() is not None:
                 asked = True
                 os.kill(os.getpid(), signal.SIGTERM)
 

@@ -6,6 +6,7 @@ from ingot.markdown import plain
 from ingot.model_versions import ModelVersion
 from ingot.refs import VerdictRef
 from tasks.planning import Plan, PlanStep
+from tasks.progress import duration
 
 _WORDS = {"PASS": "Passed", "FIRST": "First, no champion to pass"}
 
@@ -80,13 +81,6 @@ def next_step(name: str, verdict: VerdictRef, plan: Plan) -> str:
     if verdict.verdict == "FAIL":
         return "nothing is promoted. Compare the two versions, change recipe or data, and retrain."
     return "nothing is promoted: the documents do not tell. Hold out more, or train on; then retrain."
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _headline(plan: Plan, runs: list[str]) -> str:

@@ -19,6 +19,7 @@ from ingot.ledger import Entry
 from ingot.manifest import Manifest
 from ingot.model_versions import ModelVersion
 from ingot.parquet import read_table
+from ingot.recipe_files import flat
 from ingot.refs import CheckpointRef, CorpusRef, TokensRef
 from ingot.revision import code_revision
 from ingot.storage import Store
@@ -331,7 +332,7 @@ def _changes(store: Store, recipe: Recipe, corpus: CorpusRef, found: Manifest, n
         name, number = manifest.find(store, before)
         added, removed = retraining.document_changes(store, found, manifest.read(store, name, number))
         changes.append(f"corpus {before} -> {corpus.name} (+{added:,} documents, -{removed:,})")
-    old, new = _flat(newest.details.get("recipe") or {}), _flat(public_recipe(recipe))
+    old, new = flat(newest.details.get("recipe") or {}), flat(public_recipe(recipe))
     for path in sorted(old.keys() | new.keys()):
         if path.split(".")[0] in _READ_SECTIONS and old.get(path) != new.get(path):
             changes.append(f"{path} {_value(old, path)} -> {_value(new, path)}")
@@ -340,16 +341,6 @@ def _changes(store: Store, recipe: Recipe, corpus: CorpusRef, found: Manifest, n
     if code != now:
         changes.append(f"code {code[:_SHORT] or 'unknown'} -> {now[:_SHORT] or 'unknown'}")
     return tuple(changes)
-
-
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        items: Any = value.items()
-    elif isinstance(value, list | tuple):
-        items = enumerate(value)
-    else:
-        return {path: value}
-    return {k: v for key, item in items for k, v in _flat(item, f"{path}.{key}" if path else str(key)).items()}
 
 
 def _value(values: Mapping[str, Any], path: str) -> str:

@@ -28,7 +28,6 @@ from tasks.plan_page import plan_markdown, result_markdown
 from tasks.planning import Plan, plan_retrain
 from tasks.runtime import now, runtime
 
-RETRAIN = "retrain model/retrain"
 PROMOTE = "promote model/promote"
 _TIMED = ("tokenize", "evaluate", "gate")
 _REUSED_SECONDS = 2.0  # a step that finds its result in the store takes less; one that computes it takes more
@@ -246,7 +245,7 @@ def start_retrain(due: Due, asked_by: str) -> str:
     with get_client(sync_client=True) as client:
         # Not a subflow: it outlives the run that starts it.
         run = client.create_flow_run_from_deployment(
-            client.read_deployment_by_name(RETRAIN).id,
+            client.read_deployment_by_name(retraining.DEPLOYMENT).id,
             parameters=retraining.run_parameters(due, asked_by),
             idempotency_key=retraining.idempotency_key(due),
         )

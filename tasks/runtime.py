@@ -13,6 +13,7 @@ from uuid import UUID
 
 from datasets_pipeline.parallel import Pool, open_pool
 from ingot import run_tags
+from ingot.heartbeats import RUN_VARIABLE
 from ingot.ledger import Actor
 from ingot.line_logs import OUR_PACKAGES
 from ingot.settings import Settings
@@ -65,7 +66,7 @@ def current_actor() -> Actor:
     Who pressed Run in the Prefect UI is not known: its open-source server has no users. A run asked for by
     `--detach` carries the name, as declared as everything that anybody can write into a tag.
     """
-    run_id = os.environ.get("PREFECT__FLOW_RUN_ID")
+    run_id = os.environ.get(RUN_VARIABLE)
     if not run_id:
         return Actor.current()
     from prefect.client.orchestration import get_client

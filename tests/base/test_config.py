@@ -18,7 +18,7 @@ from ingot.config import (
     resolved,
 )
 from ingot.errors import NotFoundError, RecipeError
-from ingot.recipe_files import apply_overrides, find_recipe, load_recipe
+from ingot.recipe_files import apply_overrides, find_recipe, flat, load_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 HOUSE_RULE = """
@@ -467,3 +467,9 @@ def test_a_rule_of_the_workspace_has_a_digest_and_one_of_ours_has_none(workspace
     (workspace / "rules/house_style.py").write_text(HOUSE_RULE + "# changed\n")
     assert digest is not None and registry.own_digest("rule", "house_style") != digest
     assert registry.own_digest("source", "folder") is None
+
+
+def test_nested_values_are_named_by_their_path() -> None:
+    assert flat({"train": [{"tokens": 5, "model": {"width": 2}}], "none": None}) == {
+        "train.0.tokens": 5, "train.0.model.width": 2, "none": None,
+    }  # fmt: skip

@@ -11,7 +11,8 @@ from unittest.mock import patch
 
 from datasets_pipeline import curate as curate_module
 from datasets_pipeline.acquire import SourceSnapshot
-from datasets_pipeline.parallel import Done, InProcessPool, Killed, Pool
+from datasets_pipeline.parallel import InProcessPool, Killed, Pool
+from datasets_pipeline.worker_units import Done
 from ingot import manifest, store_identity
 from ingot.config import Recipe, parse_recipe
 from ingot.ledger import Actor

@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from datasets_pipeline.parallel import DaskPool, Done, Killed, Pool, open_pool
+from datasets_pipeline.parallel import DaskPool, Killed, Pool, open_pool
+from datasets_pipeline.worker_units import Done
 from ingot.errors import RecipeError
 from tests.curation.fork_server import ForkServer
 from tests.curation.pages import ADDRESS

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingot import tracking
-from tests.e2e.site import Done, Site, wait_until
+from tests.e2e.site import Done, Site
+from tests.waiting import wait_until
 
 BUILD = "build model/build"
 

@@ -97,6 +97,17 @@ def open_browser(site: Site, folder: Path) -> Iterator[Browser]:
             chromium.close()
 
 
+@contextmanager
+def logged_in(site: Site, folder: Path) -> Iterator[Browser]:
+    """A window that has logged in; nothing it shows until the block ends may ask beyond this machine."""
+    with open_browser(site, folder) as window:
+        window.log_in()
+        window.see("Flow Runs")
+        yield window
+        assert window.strays == []
+        assert len(window.asked) > 50, "the list of what was asked is empty: the watch is broken"
+
+
 def words_of(html: str) -> str:
     """What a page says, without its markup."""
     return re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", html, flags=re.DOTALL)

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from ingot.settings import Settings
 from ingot.storage import Store
 from tests import door
 from tests.e2e.documents import Handbook
+from tests.waiting import wait_until
 
 SALT = "beef" * 8
 """Holds out 16 of the made-up pages, four of them with a revised page that is then kept apart."""
@@ -227,12 +227,3 @@ class Site:
     def verbs(self) -> list[str]:
         """The ledger's verbs, in order."""
         return [entry.verb for entry in ledger.read(self.store)]
-
-
-def wait_until(look: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """The first true answer of `look`; fails after `seconds`."""
-    end = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.1)
-    return found

@@ -8,7 +8,7 @@ import pytest
 
 from ingot import pictures
 from tests.e2e.conftest import Edited
-from tests.e2e.pages import CHROMIUM, Browser, open_browser
+from tests.e2e.pages import CHROMIUM, Browser, logged_in, open_browser
 from tests.e2e.site import Site
 
 pytestmark = [
@@ -21,13 +21,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def browser(site: Site, edited: Edited, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A window that has logged in; nothing it showed may have asked beyond this machine."""
-    with open_browser(site, tmp_path_factory.mktemp("pictures")) as window:
-        window.log_in()
-        window.see("Flow Runs")
+    with logged_in(site, tmp_path_factory.mktemp("pictures")) as window:
         yield window
-        assert window.strays == []
-        assert len(window.asked) > 50, "the list of what was asked is empty: the watch is broken"
 
 
 def test_without_the_secret_prefect_shows_its_login_and_nothing_else(

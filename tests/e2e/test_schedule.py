@@ -1,17 +1,15 @@
 """The nightly of the shipped deployments, and a run started with the button of the control room."""
 
-from datetime import UTC, datetime, time
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime
 
 import pytest
 
-from deployments import register
 from ingot import manifest
 from ingot.retraining import PUBLISHED_EVENT
 from tests.e2e.site import Done, Site
+from tests.nights import ZONE, is_next_night
 
 pytestmark = pytest.mark.stack
-ZONE = "Europe/Berlin"
 NIGHTLY = "curate corpus/nightly"
 
 
@@ -24,8 +22,7 @@ def test_after_up_a_run_is_scheduled_for_the_next_two_o_clock(site: Site) -> Non
         flow_runs={"deployment_id": {"any_": [deployment["id"]]}, "state": {"type": {"any_": ["SCHEDULED"]}}},
     )
     starts = sorted(datetime.fromisoformat(run["expected_start_time"]) for run in runs)
-    assert starts[0] == register.next_daily(time(2), ZONE, datetime.now(UTC))
-    assert starts[0].astimezone(ZoneInfo(ZONE)).hour in (2, 3)
+    assert is_next_night(starts[0])
 
 
 def test_the_deployments_are_of_the_recipe_given_to_up(site: Site, second_build: Done) -> None:

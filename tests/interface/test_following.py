@@ -173,12 +173,6 @@ def test_the_runs_of_a_corpus_are_listed_from_the_store_without_a_stack(
     assert main(["runs", "--corpus", "nowhere@1"]) == 4
 
 
-def test_nested_values_are_named_by_their_path() -> None:
-    assert comparing.flat({"train": [{"tokens": 5, "model": {"width": 2}}], "none": None}) == {
-        "train.0.tokens": 5, "train.0.model.width": 2, "none": None,
-    }  # fmt: skip
-
-
 def test_the_curves_of_a_training_run_end_with_loss_speed_and_time() -> None:
     lines = [
         {"step": 1, "time": 10.0, "loss": 5.0, "tokens_per_second": 90.0},

@@ -17,18 +17,12 @@ from ingot import heartbeats
 from ingot.errors import DataError, NotFoundError, RecipeError
 from ingot.settings import Settings
 from tests.training.conftest import FINGERPRINT, make_tokens
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.stack
 HERE = "tests.stack.followed_flows"
 UI = "http://127.0.0.1:1"
-
-
-def wait_until(look: Any, what: str, seconds: float = 120.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.1)
-    return found
+LIMIT_SECONDS = 15.0  # ten are promised; the tests beside this one want the processor too
 
 
 def deployment(server: Server, flow_name: str, function: str, name: str) -> str:
@@ -150,6 +144,7 @@ def test_a_run_of_a_worker_is_followed_and_leaves_no_process_when_it_is_cancelle
     assert {stubborn.pid, beat.pid} <= {p.pid for p in group}
     seconds = cancelled(server, settings, run, group)
     print(f"\ncancelled after {seconds:.1f} s, with one process that no TERM stops")
+    assert seconds < LIMIT_SECONDS
     assert not stubborn.is_running()
     time.sleep(4.0)  # its worker has seen the end by now
     assert "CRASHED" not in history(server, run["id"])
@@ -163,7 +158,9 @@ def test_dask_workers_of_a_cancelled_run_are_gone(server: Server, settings: Sett
     wait_until(lambda: (tmp_path / "begun").exists(), "the workers")
     group = run_stop.group_of(settings, server.get(f"/flow_runs/{run['id']}"))
     assert len([p for p in group if "distributed.cli.dask_worker" in p.cmdline()]) == 2
-    print(f"\ncancelled after {cancelled(server, settings, run, group):.1f} s, with two Dask workers")
+    seconds = cancelled(server, settings, run, group)
+    print(f"\ncancelled after {seconds:.1f} s, with two Dask workers")
+    assert seconds < LIMIT_SECONDS
     assert "CRASHED" not in history(server, run["id"])
 
 

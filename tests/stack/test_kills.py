@@ -9,8 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,10 +25,12 @@ from deployments import local_stack, prefect_api, processes, services
 from deployments.local_stack import StackState
 from deployments.prefect_api import Server
 from ingot import manifest, store_identity
+from ingot.heartbeats import RUN_VARIABLE
 from ingot.ledger import Actor
 from ingot.recipe_files import load_recipe
 from ingot.settings import Settings
 from ingot.storage import Store
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.stack
 SALT = "5a17" * 8
@@ -130,14 +131,6 @@ def clean_digest(workspace: Workspace, settings: Settings, tmp_path_factory: pyt
             os.environ["INGOT_WORKSPACE"] = before
 
 
-def wait_until(look: Callable[[], Any], what: str, seconds: float = 300.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.2)
-    return found
-
-
 def start_held(server: Server, workspace: Workspace, corpus: str) -> str:
     """Start the schedule's run now, as the button does, and return once it is held in the middle of a stage."""
     workspace.hold.touch()
@@ -148,6 +141,15 @@ def start_held(server: Server, workspace: Workspace, corpus: str) -> str:
     run = str(server.post(f"/deployments/{deployment['id']}/create_flow_run", body)["id"])
     wait_until(workspace.held.exists, f"{corpus} to be held in its analysis")
     return run
+
+
+def start_scheduled_and_held(server: Server, workspace: Workspace, corpus: str) -> tuple[dict[str, Any], str]:
+    """Schedule a corpus and hold a first run of it; (its deployment, the run)."""
+    workspace.write_recipe(corpus)
+    workspace.ingot("schedule", str(workspace.folder), "--cron", "0 2 * * *")
+    run = start_held(server, workspace, corpus)
+    deployment: dict[str, Any] = server.get(f"/deployments/name/curate%20corpus/{corpus}")
+    return deployment, run
 
 
 def state_of(server: Server, run: str) -> str:
@@ -169,7 +171,7 @@ def kill(settings: Settings, name: str) -> None:
 def kill_run(run: str, settings: Settings) -> None:
     """SIGKILL the process of a flow run."""
     for process in processes.find_processes(settings.home):
-        if variable_of(process, "PREFECT__FLOW_RUN_ID") == run:
+        if variable_of(process, RUN_VARIABLE) == run:
             process.kill()
 
 
@@ -219,13 +221,10 @@ def test_servers_and_worker_killed_one_after_the_other_come_back_and_the_run_goe
 def test_a_killed_flow_ends_crashed_and_its_slot_is_free_for_the_next_run(
     stack: StackState, server: Server, settings: Settings, workspace: Workspace, clean_digest: str
 ) -> None:
-    workspace.write_recipe("nightly-two")
-    workspace.ingot("schedule", str(workspace.folder), "--cron", "0 2 * * *")
-    run = start_held(server, workspace, "nightly-two")
+    deployment, run = start_scheduled_and_held(server, workspace, "nightly-two")
     kill_run(run, settings)
     assert wait_for_end(server, run) == "CRASHED"
     workspace.hold.unlink()
-    deployment = server.get("/deployments/name/curate%20corpus/nightly-two")
     again = server.post(f"/deployments/{deployment['id']}/create_flow_run", {})["id"]
     assert wait_for_end(server, again) == "COMPLETED"
     assert digest_of(settings, "nightly-two") == clean_digest
@@ -234,10 +233,7 @@ def test_a_killed_flow_ends_crashed_and_its_slot_is_free_for_the_next_run(
 def test_everything_killed_at_once_after_up_the_next_night_runs_and_of_three_missed_nights_one(
     stack: StackState, server: Server, settings: Settings, workspace: Workspace, clean_digest: str
 ) -> None:
-    workspace.write_recipe("nightly-three")
-    workspace.ingot("schedule", str(workspace.folder), "--cron", "0 2 * * *")
-    run = start_held(server, workspace, "nightly-three")
-    deployment = server.get("/deployments/name/curate%20corpus/nightly-three")
+    deployment, run = start_scheduled_and_held(server, workspace, "nightly-three")
     everything = local_stack.stack_processes(settings)
     # The supervisor first: it would begin to start again what dies after it.
     for process in sorted(everything, key=lambda p: variable_of(p, processes.SERVICE_VARIABLE) != "supervisor"):

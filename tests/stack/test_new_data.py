@@ -20,17 +20,17 @@ from ingot.retraining import PUBLISHED_EVENT
 from ingot.settings import Settings
 from ingot.storage import Store
 from tests.base import tiny_store
-from tests.e2e.site import wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.stack
 SECONDS = 120.0
 ASKS = {"retrain": {"model": "mini", "recipe": "/data/recipe.yaml", "overrides": [], "min_new_tokens": 1}}
 REGISTER = """
-from deployments import local_stack, register, retraining
+from deployments import definitions, local_stack, register, retraining
 from ingot.settings import Settings
 settings = Settings.from_environment()
 server = local_stack.prefect_server(settings)
-shipped = register.read_deployments(register.schedule_variables(settings), only=frozenset({"adapt"}))
+shipped = definitions.read_deployments(definitions.schedule_variables(settings), only=frozenset({"adapt"}))
 adapt = register.register(shipped, server)[0].id
 print(adapt, retraining.ensure_automation(server), retraining.ensure_automation(server))
 """

@@ -13,23 +13,23 @@ import pytest
 from deployments import local_stack, processes, services
 from deployments.local_stack import StackState
 from deployments.prefect_api import Server
-from deployments.reconcile import RUN_VARIABLE
 from ingot import ledger, model_versions, promotion, tracking_versions
+from ingot.heartbeats import RUN_VARIABLE
 from ingot.ledger import Actor
 from ingot.settings import Settings
 from ingot.storage import Store
 from ingot.tracking_records import VersionRecord
 from tests.base.judged import SERVICE, judge
 from tests.base.tiny_store import ACTOR, build
-from tests.e2e.site import wait_until
 from tests.stack.test_stack import kill_hard
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.stack
 REGISTER = """
-from deployments import local_stack, register
+from deployments import definitions, local_stack, register
 from ingot.settings import Settings
 settings = Settings.from_environment()
-shipped = register.read_deployments(register.schedule_variables(settings), only=frozenset({"promote"}))
+shipped = definitions.read_deployments(definitions.schedule_variables(settings), only=frozenset({"promote"}))
 print(register.register(shipped, local_stack.prefect_server(settings))[0].id)
 """
 SECONDS = 120.0
