@@ -16,7 +16,7 @@ demo: install
 	@$(BIN)/ingot demo
 
 test: install $(MOTO)/bin/moto_server lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3
 
 check: install lint
 	$(BIN)/python -m pytest $(FAST)

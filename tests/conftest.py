@@ -1,6 +1,7 @@
-"""How the suite shares two cores: the longest folders first, each whole in one process (`pytest -n 2`).
+"""How the suite shares two cores: the longest folders first, each whole in one process (`pytest -n 3`).
 
-A real stack is started once for a folder, so its tests stay together; of the other folders each file does.
+A real stack is started once for a folder, so its tests stay together; of the other folders each file does. Three
+processes keep two cores busy: those that drive a stack wait for it a third of the time.
 Without `-n` the tests run in the same order, one after the other.
 """
 
@@ -9,14 +10,13 @@ from typing import Any
 
 import pytest
 
-_HERE = Path(__file__).parent
 # By their length: what takes longest must not begin last. These share a session's fixtures.
-_WHOLE_FOLDERS = ("e2e", "stack", "curation", "training")
+_WHOLE_FOLDERS = ("room", "road", "stack", "curation", "training")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest folders first."""
-    items.sort(key=lambda item: _place(item.path.relative_to(_HERE).parts[0]))
+    items.sort(key=lambda item: _place(item.path.parent.name))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -27,7 +27,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFolder(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.split("::", 1)[0]
-            folder = Path(file).parts[-2]
+            folder = Path(file).parent.name
             return folder if folder in _WHOLE_FOLDERS else file
 
     config.option.loadscopereorder = False

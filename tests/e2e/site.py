@@ -2,19 +2,25 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from deployments import local_stack
 from deployments.prefect_api import Server
 from deployments.stack_state import StackState
 from ingot import ledger, manifest, store_identity, tracking
 from ingot.manifest import Manifest
+from ingot.parquet import read_table
 from ingot.settings import Settings
 from ingot.storage import Store
 from tests import door
@@ -227,3 +233,37 @@ class Site:
     def verbs(self) -> list[str]:
         """The ledger's verbs, in order."""
         return [entry.verb for entry in ledger.read(self.store)]
+
+
+@contextmanager
+def open_site(home: Path, handbook: Handbook, recipe: Path, compiled: Path | None = None) -> Iterator[Site]:
+    """A site whose stack is up until the block ends; `compiled` is a home whose kernels it takes over."""
+    found = Site(home, handbook, recipe)
+    found.prepare()
+    if compiled is not None and (compiled / "numba").is_dir():
+        shutil.copytree(compiled / "numba", home / "numba")
+    try:
+        found.ingot("up", "--recipe", str(recipe), "--json")
+        yield found
+    finally:
+        local_stack.down(found.settings)
+        assert local_stack.stack_processes(found.settings) == []
+
+
+def in_order(items: list[pytest.Item], folder: Path, order: tuple[str, ...]) -> None:
+    """Put the test files of a folder into this order of their names, where the folder's tests stand now."""
+    places = [index for index, item in enumerate(items) if item.path.parent == folder]
+    mine = sorted((items[index] for index in places), key=lambda item: order.index(item.path.stem[len("test_") :]))
+    for index, item in zip(places, mine, strict=True):
+        items[index] = item
+
+
+def heldout_uris(site: Site, version: int) -> dict[str, str]:
+    """doc_id (hex) by uri of the documents held out of a corpus version."""
+    identity = manifest.read(site.store, "handbook", version).identity
+    found: dict[str, str] = {}
+    for shard in identity.shards:
+        if shard.split == "heldout":
+            table = read_table(site.store, f"shards/{shard.sha256}.parquet", columns=["doc_id", "uri"])
+            found |= {row["uri"]: row["doc_id"].hex() for row in table.to_pylist()}
+    return found

@@ -13,10 +13,10 @@ from ingot.settings import Settings
 from tests import door
 
 
-def make_settings(home: Path) -> Settings:
+def make_settings(home: Path, **more: str) -> Settings:
     foreign = ("INGOT_", "PREFECT_", "MLFLOW_", "_INGOT_")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
-    return Settings.from_environment({**clean, "INGOT_HOME": str(home), "INGOT_TIMEZONE": "Europe/Berlin"})
+    return Settings.from_environment({**clean, "INGOT_HOME": str(home), "INGOT_TIMEZONE": "Europe/Berlin", **more})
 
 
 @pytest.fixture(scope="session")

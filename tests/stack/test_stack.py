@@ -368,13 +368,17 @@ def test_the_shipped_deployments_are_readable_and_have_one_nightly_that_enqueues
     assert nightly.concurrency_limit.collision_strategy == "ENQUEUE"
 
 
-def test_a_port_lost_between_looking_and_starting_is_answered_with_another_one(tmp_path, monkeypatch):
+def test_a_port_lost_between_looking_and_starting_is_answered_with_another_one(
+    stack: StackState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Only Prefect's server is started: it is the one that loses its port.
+    monkeypatch.setattr(services, "workers", lambda settings: ())
     looked = ports.is_free
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as other:
         other.bind((ports.LOOPBACK, 0))
         other.listen()
         lost = other.getsockname()[1]
-        settings = make_settings(tmp_path / "home")
+        settings = make_settings(tmp_path / "home", INGOT_MLFLOW_URI=str(stack.mlflow_url))
         settings.home.mkdir()
         stack_state.write_ports(settings, {services.PREFECT: lost})
         # Another program took the port after it was found free: the look says free, the start fails.

@@ -6,8 +6,8 @@ import signal
 import pytest
 
 from ingot import manifest, model_versions
-from tests.e2e.conftest import CleanRoad
-from tests.e2e.crash_starts import Crashes
+from tests.e2e.road.conftest import CleanRoad
+from tests.e2e.road.crash_starts import Crashes
 from tests.e2e.site import Done, Site
 
 pytestmark = pytest.mark.stack

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from ingot import ledger, lineage
-from tests.e2e.conftest import heldout_uris
-from tests.e2e.site import INGOT, ROOT, Done, Site
+from tests.e2e.site import INGOT, ROOT, Done, Site, heldout_uris
 
 pytestmark = pytest.mark.stack
 HEAVY = ("prefect", "mlflow", "torch", "transformers", "dask")

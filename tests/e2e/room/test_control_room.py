@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ingot import ledger, model_versions
-from tests.e2e.conftest import Edited
 from tests.e2e.pages import CHROMIUM, Browser, logged_in
+from tests.e2e.room.conftest import Edited
 from tests.e2e.site import Site
 from tests.waiting import wait_until
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ingot import tracking
-from tests.e2e.conftest import Edited
+from tests.e2e.room.conftest import Edited
 from tests.e2e.site import Done, Site
 from tests.nights import is_next_night
 

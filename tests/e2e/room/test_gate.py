@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ingot import ledger, manifest, model_versions
-from tests.e2e.conftest import Edited, Worse, heldout_uris
-from tests.e2e.site import Done, Site
+from tests.e2e.room.conftest import Edited, Worse
+from tests.e2e.site import Done, Site, heldout_uris
 
 pytestmark = pytest.mark.stack
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.e2e.conftest import CleanRoad
+from tests.e2e.road.conftest import CleanRoad
 
 pytestmark = pytest.mark.stack
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ingot import pictures
-from tests.e2e.conftest import Edited
 from tests.e2e.pages import CHROMIUM, Browser, logged_in, open_browser
+from tests.e2e.room.conftest import Edited
 from tests.e2e.site import Site
 
 pytestmark = [

@@ -1,6 +1,6 @@
 """Run commands where there is no network but loopback, and write down every name anybody asks for.
 
-    unshare --net --mount python -m tests.e2e.offline_road JOB.json REPORT.json [--shared-network]
+    unshare --net --mount python -m tests.e2e.road.offline_road JOB.json REPORT.json [--shared-network]
 
 Inside, the only interface is lo, and the only name server is ours on 127.0.0.1:53, which knows no name.
 A job is {"commands": [[argument, ...], ...], "environment": {...}, "cwd": folder}; the report has the outcome of
