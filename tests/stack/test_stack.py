@@ -385,7 +385,7 @@ def test_a_port_lost_between_looking_and_starting_is_answered_with_another_one(
         monkeypatch.setattr(ports, "is_free", lambda port: port == lost or looked(port))
         try:
             state = local_stack.up(settings)
-            assert state.running
+            assert state.service(services.PREFECT).healthy
             assert state.service(services.PREFECT).port != lost
         finally:
             local_stack.down(settings)
