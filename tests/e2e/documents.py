@@ -15,6 +15,8 @@ from pathlib import Path
 
 NUM_PAGES = 60
 NUM_PLANTED = 200
+NUM_PLANTED_FIRST = 142
+"""Those that stand in the handbook before the next night brings the rest."""
 SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "raw_documents"
 _REAL_PAGES = 12
 _REAL_BYTES = 4_000

@@ -79,15 +79,15 @@ def refuse_a_recipe(site: Site, folder: Path) -> Done:
     return site.ingot("build", str(recipe), "--json")
 
 
-def check_text_is_where_it_may_be(stopped: Site) -> None:
-    """The positive control: the same search finds the plants in the documents and shards."""
+def check_text_is_where_it_may_be(stopped: Site, num_planted: int) -> None:
+    """The positive control: the same search finds the plants so far in the documents, and most in the shards."""
     store = stopped.home / "store"
     documents = find_leaks(sorted((store / "documents").iterdir()), planted())
     shards = find_leaks(sorted((store / "shards").iterdir()), planted())
     in_documents, in_shards = set().union(*documents.values()), set().union(*shards.values())
     # Not read at all: the broken rows, the page without text and the binary file hold eight of them.
-    assert len(set(planted())) == 200 and len(in_documents) == 192
-    assert len(in_shards) > 150
+    assert len(set(planted())) == 200 and len(in_documents) == num_planted - 8
+    assert len(in_shards) > 0.75 * num_planted
 
 
 def check_nothing_leaked(*sites: Site) -> None:

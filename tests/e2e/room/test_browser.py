@@ -38,7 +38,7 @@ def test_without_the_secret_prefect_shows_its_login_and_nothing_else(
 
 
 def test_prefect_lists_the_runs(browser: Browser) -> None:
-    browser.prefect("runs", "build model", "curate corpus", "train model", "Completed", "Crashed")
+    browser.prefect("runs", "build model", "curate corpus", "train model", "Completed", "Failed")
     browser.picture("prefect-runs")
 
 

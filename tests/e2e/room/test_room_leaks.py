@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.e2e import leaks
+from tests.e2e.documents import NUM_PLANTED
 from tests.e2e.room.conftest import Edited
 from tests.e2e.site import Done, Site
 
@@ -24,7 +25,7 @@ def stopped(site: Site, refused: Done) -> Site:
 
 
 def test_everything_was_planted_where_text_may_be(stopped: Site) -> None:
-    leaks.check_text_is_where_it_may_be(stopped)
+    leaks.check_text_is_where_it_may_be(stopped, NUM_PLANTED)
 
 
 def test_no_planted_secret_or_name_is_anywhere_else(stopped: Site) -> None:
