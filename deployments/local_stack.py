@@ -38,7 +38,7 @@ from ingot.errors import ServiceError
 from ingot.settings import Settings
 
 START_SECONDS = 300.0
-"""Longest wait for health; a first start takes about 15 s on two idle cores, more on busy ones."""
+"""Longest wait for health; a first start takes 34 s on two idle cores, more on busy ones."""
 _TRIES_FOR_A_PORT = 4
 _FLOW_GRACE_SECONDS = 20.0  # time for a training stage to write its checkpoint
 _SERVER_GRACE_SECONDS = 8.0

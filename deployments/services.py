@@ -1,7 +1,6 @@
 """What the local stack runs: the command, environment and sign of health of each service.
 
-Measured on two cores (first start with both databases made, then later starts): Prefect server
-9.5 s and 3.5 s, 180 to 210 MB; MLflow server 7 s, 420 MB; worker 4 s, 130 MB (PSS).
+Together 793 MiB (PSS) at rest with one data worker, MLflow's server about half of it: `benchmarks/control_room.py`.
 """
 
 import os
