@@ -133,7 +133,9 @@ def overhead(folder: Path, arguments: argparse.Namespace) -> None:
         corpus = ingot(settings, "curate", str(recipe))["corpus"]
         whole = time.monotonic() - begun
         server = local_stack.prefect_server(settings)
-        (run,) = server.post("/flow_runs/filter", {"limit": 1, "sort": "START_TIME_DESC"})
+        # The coming nights are runs too, and the server sorts them before what has started.
+        started = {"flow_runs": {"start_time": {"is_null_": False}}, "limit": 1, "sort": "START_TIME_DESC"}
+        (run,) = server.post("/flow_runs/filter", started)
         tasks = server.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
         first = min(task["start_time"] for task in tasks if task["start_time"])
         worked = seconds_between(first, run["end_time"])
