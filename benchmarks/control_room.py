@@ -24,7 +24,7 @@ from datasets_pipeline.curate import curate
 from datasets_pipeline.parallel import open_pool
 from deployments import local_stack, ports, processes, services
 from deployments.prefect_api import Server
-from ingot import manifest
+from ingot import manifest, store_identity
 from ingot.ledger import Actor
 from ingot.recipe_files import load_recipe
 from ingot.settings import Settings
@@ -122,6 +122,8 @@ def overhead(folder: Path, arguments: argparse.Namespace) -> None:
     """One curation as a flow (Prefect, Dask, MLflow, manifests), and by the same functions without a server."""
     probe = write_documents(folder / "probe", 2_000)
     alone = Settings.from_environment({"INGOT_HOME": str(folder / "alone"), "INGOT_WORKERS": "1"})
+    # One salt: both stores hold out the same documents, so both runs must make the same corpus.
+    salt = store_identity.initialise(Store(alone.store))
     curate_alone(alone, write_recipe(folder, "warm", probe))  # compile
     again = write_recipe(folder, "probe", write_documents(folder / "probe-2", 2_000, seed=1))
     rate = 2_000 / curate_alone(alone, again)
@@ -129,6 +131,7 @@ def overhead(folder: Path, arguments: argparse.Namespace) -> None:
     print(f"overhead: {number:,} documents of about 2 kB, one worker, {rate:,.0f} documents a second in the probe")
     recipe = write_recipe(folder, "long", write_documents(folder / "documents", number, seed=2))
     with stack(folder, INGOT_WORKERS="1") as (settings, _):
+        store_identity.initialise(Store(settings.store), salt=salt)
         begun = time.monotonic()
         corpus = ingot(settings, "curate", str(recipe))["corpus"]
         whole = time.monotonic() - begun
