@@ -2,8 +2,8 @@
 
     python benchmarks/control_room.py [start] [click] [overhead] [size] [--minutes 10] [--units 10000] [--runs 500]
 
-Each part uses a home folder of its own and takes its stack down again. All four take about half an hour with
-the defaults; `overhead` runs the same curation twice, so it takes twice --minutes.
+Each part uses a home folder of its own and takes its stack down again. All four take about an hour with the
+defaults; `overhead` runs the same curation twice, so it takes twice --minutes.
 """
 
 import argparse

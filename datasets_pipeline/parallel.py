@@ -19,16 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from datasets_pipeline.worker_processes import WorkerProcesses
 from datasets_pipeline.worker_units import Done, module_names, run_in_worker, run_unit
 from ingot.errors import StorageError
 
 logger = logging.getLogger(__name__)
-
-Unit = TypeVar("Unit")
-Result = TypeVar("Result")
 
 _WINDOW_PER_WORKER = 3
 _START_SECONDS = 120.0

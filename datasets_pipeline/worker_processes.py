@@ -26,7 +26,6 @@ class WorkerProcesses:
     """The worker processes of one pool, by name."""
 
     def __init__(self, folder: Path, memory_bytes: int, numba_cache: Path | None) -> None:
-        folder.chmod(0o700)
         self._folder = folder
         self._memory_bytes = memory_bytes
         self._numba_cache = numba_cache

@@ -1,6 +1,6 @@
 """What the local stack runs: the command, environment and sign of health of each service.
 
-Together 793 MiB (PSS) at rest with one data worker, MLflow's server about half of it: `benchmarks/control_room.py`.
+What all of it costs at rest, and how long it takes to start: `benchmarks/control_room.py`.
 """
 
 import os

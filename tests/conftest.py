@@ -1,7 +1,7 @@
 """How the suite shares two cores: the longest folders first, each whole in one process (`pytest -n 3`).
 
 A real stack is started once for a folder, so its tests stay together; of the other folders each file does. Three
-processes keep two cores busy: those that drive a stack wait for it a third of the time.
+processes keep two cores busy: those that drive a stack often wait for it.
 Without `-n` the tests run in the same order, one after the other.
 """
 

@@ -1,23 +1,24 @@
-"""What both halves of the road begin with: the documents and the recipe.
+"""What both halves of the road end with: a site that has refused a bad recipe and is stopped, for the search for leaks.
 
     road/   from documents to the first model: without a network, killed four times, built again, asked about
     room/   what comes after: champion, a worse candidate, the next night, and the pages people look at
 
-Each half has a home and a stack of its own, so that the two run side by side.
+Each half has documents, a home and a stack of its own (`site`), so that the two run side by side.
 """
-
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.documents import Handbook, write_handbook, write_recipe
+from tests.e2e import leaks
+from tests.e2e.site import Done, Site
 
 
-@pytest.fixture(scope="session")
-def handbook(tmp_path_factory: pytest.TempPathFactory) -> Handbook:
-    return write_handbook(tmp_path_factory.mktemp("handbook"))
+@pytest.fixture(scope="module")
+def refused(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    return leaks.refuse_a_recipe(site, tmp_path_factory.mktemp("refused"))
 
 
-@pytest.fixture(scope="session")
-def recipe(tmp_path_factory: pytest.TempPathFactory, handbook: Handbook) -> Path:
-    return write_recipe(tmp_path_factory.mktemp("recipe") / "recipe.yaml", handbook)
+@pytest.fixture(scope="module")
+def stopped(site: Site, refused: Done) -> Site:
+    """The site with its databases closed, so that all of them can be read whole."""
+    site.ingot("down")
+    return site

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from deployments import local_stack
-from tests.e2e.documents import Handbook
+from tests.e2e.documents import Handbook, write_handbook, write_recipe
 from tests.e2e.road import crash_starts
 from tests.e2e.road.crash_starts import Crashes
 from tests.e2e.site import INGOT, ROOT, Done, Site, in_order, open_site
@@ -33,6 +33,16 @@ _ORDER = ("offline", "crashes", "build", "answers", "exit_codes", "schedule", "r
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the files of this folder in the order of the road."""
     in_order(items, Path(__file__).parent, _ORDER)
+
+
+@pytest.fixture(scope="session")
+def handbook(tmp_path_factory: pytest.TempPathFactory) -> Handbook:
+    return write_handbook(tmp_path_factory.mktemp("handbook"))
+
+
+@pytest.fixture(scope="session")
+def recipe(tmp_path_factory: pytest.TempPathFactory, handbook: Handbook) -> Path:
+    return write_recipe(tmp_path_factory.mktemp("recipe") / "recipe.yaml", handbook)
 
 
 @dataclass(frozen=True)

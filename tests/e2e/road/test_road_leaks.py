@@ -14,19 +14,7 @@ from tests.e2e.leaks import find_leaks
 from tests.e2e.road.conftest import CleanRoad
 from tests.e2e.site import Done, Site
 
-pytestmark = pytest.mark.stack
-
-
-@pytest.fixture(scope="module")
-def refused(site: Site, second_build: Done, tmp_path_factory: pytest.TempPathFactory) -> Done:
-    return leaks.refuse_a_recipe(site, tmp_path_factory.mktemp("refused"))
-
-
-@pytest.fixture(scope="module")
-def stopped(site: Site, refused: Done) -> Site:
-    """The site with its databases closed, so that all of them can be read whole."""
-    site.ingot("down")
-    return site
+pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("second_build")]
 
 
 def test_everything_was_planted_where_text_may_be(stopped: Site) -> None:

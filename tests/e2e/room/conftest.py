@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.documents import Handbook, edit_handbook
+from tests.e2e.documents import edit_handbook, write_handbook, write_recipe
 from tests.e2e.site import Done, Site, heldout_uris, in_order, open_site
 
 # The leak test comes last because it looks at what everything before it wrote.
@@ -28,7 +28,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory, handbook: Handbook, recipe: Path) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    handbook = write_handbook(tmp_path_factory.mktemp("handbook"))  # its own: the next night edits it
+    recipe = write_recipe(tmp_path_factory.mktemp("recipe") / "recipe.yaml", handbook)
     with open_site(tmp_path_factory.mktemp("room") / "home", handbook, recipe) as found:
         yield found
 

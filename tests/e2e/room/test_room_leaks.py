@@ -6,22 +6,9 @@ import pytest
 
 from tests.e2e import leaks
 from tests.e2e.documents import NUM_PLANTED
-from tests.e2e.room.conftest import Edited
 from tests.e2e.site import Done, Site
 
-pytestmark = pytest.mark.stack
-
-
-@pytest.fixture(scope="module")
-def refused(site: Site, edited: Edited, tmp_path_factory: pytest.TempPathFactory) -> Done:
-    return leaks.refuse_a_recipe(site, tmp_path_factory.mktemp("refused"))
-
-
-@pytest.fixture(scope="module")
-def stopped(site: Site, refused: Done) -> Site:
-    """The site with its databases closed, so that all of them can be read whole."""
-    site.ingot("down")
-    return site
+pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("edited")]
 
 
 def test_everything_was_planted_where_text_may_be(stopped: Site) -> None:
