@@ -33,7 +33,9 @@ def test_a_killed_rank_is_an_error_with_a_code_and_a_failed_run(crashes: Crashes
 
 def test_a_killed_command_leaves_no_run_running_after_the_next_up(crashes: Crashes) -> None:
     assert crashes.killed.exit_code == -signal.SIGKILL
-    assert (crashes.flow_run_killed["state_type"], crashes.subflow_run_killed["state_type"]) == ("RUNNING", "RUNNING")
+    # Nobody is left to report the end; the supervisor may have seen it in the moment between.
+    for run in (crashes.flow_run_killed, crashes.subflow_run_killed):
+        assert run["state_type"] in ("RUNNING", "CRASHED"), run["state"]
     assert crashes.up_again.exit_code == 0
     assert crashes.up_again.answer["already_running"] is True
     assert crashes.flow_run_settled["state_type"] == "CRASHED"
@@ -43,7 +45,7 @@ def test_a_killed_command_leaves_no_run_running_after_the_next_up(crashes: Crash
 
 
 def test_a_killed_command_leaves_a_failed_run_in_mlflow(crashes: Crashes) -> None:
-    assert crashes.run_killed == "RUNNING"
+    assert crashes.run_killed in ("RUNNING", "FAILED")  # as above
     assert crashes.run_reaped.info.status == "FAILED"
     assert "killed" in crashes.run_reaped.data.tags["ingot.ended"]
 
