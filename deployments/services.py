@@ -28,8 +28,9 @@ _LINES_AFTER_PORT_TAKEN = 200
 # Prefect may follow the line that matters with a traceback of its shutdown, some 40 lines long.
 _OUR_LOGGERS = "flows,tasks,datasets_pipeline,training,evaluation,ingot,deployments"
 # Signs in the server's log that one of its services died although the API still answers.
-_TROUBLE = re.compile(r"Service .+ (?:exited|failed)|Traceback \(most recent call last\)|\| (?:ERROR|CRITICAL) ")
-_WORKER_TROUBLE = re.compile(r"\| (?:ERROR|CRITICAL) +\| prefect\.(?:worker|_internal)|Service .+ (?:exited|failed)")
+_DEAD_PART = re.compile(r"Service .+ (?:exited|failed)")
+_TROUBLE = re.compile(rf"{_DEAD_PART.pattern}|Traceback \(most recent call last\)|\| (?:ERROR|CRITICAL) ")
+_WORKER_TROUBLE = re.compile(r"\| (?:ERROR|CRITICAL) +\| prefect\.(?:worker|_internal)|" + _DEAD_PART.pattern)
 _RECORD_START = re.compile(r"(?m)^(?=\d\d:\d\d:\d\d\.\d+ \||\d{4}[-/]\d\d[-/]\d\d |INFO: |WARNING: |ERROR: )")
 _LOCKED = "database is locked"
 _SCAN_BYTES = 1 << 20  # of the beginning and of the end
@@ -233,6 +234,11 @@ def find_trouble(name: str, log: Path) -> tuple[str, ...]:
         if _LOCKED not in record:
             found += [line.strip()[:300] for line in record.splitlines() if wanted.search(line)]
     return tuple(dict.fromkeys(found))
+
+
+def tells_of_a_dead_part(trouble: str) -> bool:
+    """Whether a line found by `find_trouble` says that a part of the service has ended for good."""
+    return _DEAD_PART.search(trouble) is not None
 
 
 def _inherited(environ: Mapping[str, str]) -> dict[str, str]:

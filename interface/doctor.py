@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 
 from ingot import airgap
 from ingot.errors import IngotError, ServiceError
@@ -20,8 +21,8 @@ _Check = tuple[str, bool, str]
 def doctor(options: Namespace, printer: Printer) -> int:
     """`ingot doctor`: what works here and what does not, each with a remedy; exit code 75 if something fails."""
     settings = open_settings()
-    checks = [_python(), _disk(settings), _memory(), _store(settings), _switches(), _stack(settings)]
-    checks += [*_databases(settings), _notify(settings)]
+    checks = [_python(), _disk(settings), _memory(), _store(settings), _switches()]
+    checks += [*_stack(settings), *_databases(settings), _notify(settings)]
     for name, ok, text in checks:
         printer.line(f"  {'ok  ' if ok else 'FAIL'}  {name}: {text}")
     printer.result({"checks": [{"name": name, "ok": ok, "text": text} for name, ok, text in checks]})
@@ -85,16 +86,28 @@ def _switches() -> _Check:
     return "offline", not wrong, text if not wrong else f"{', '.join(wrong)} were changed after start"
 
 
-def _stack(settings: Settings) -> _Check:
+def _stack(settings: Settings) -> list[_Check]:
     from deployments import local_stack
 
     state = local_stack.status(settings)
     if not state.services:
-        return "stack", True, "down; `ingot up` starts it"
-    if state.troubles:
-        return "stack", False, f"{state.troubles[0]}; see the logs below {settings.home / 'logs'}"
+        return [("stack", True, "down; `ingot up` starts it")]
     down = [s.name for s in state.services if not s.healthy]
-    return "stack", not down, "running" if not down else f"{', '.join(down)} down; `ingot up` starts what is missing"
+    text = f"{', '.join(down)} down; `ingot up` starts what is missing" if down else "running"
+    return [("stack", not down, text), _logs(settings, state.troubles)]
+
+
+def _logs(settings: Settings, troubles: Sequence[str]) -> _Check:
+    from deployments import services
+
+    if not troubles:
+        return "logs", True, "no errors"
+    see = f"see the logs below {settings.home / 'logs'}"
+    broken = [line for line in troubles if services.tells_of_a_dead_part(line)]
+    if broken:
+        return "logs", False, f"{broken[0]}; {see}, then `ingot down` and `ingot up`"
+    # What a service has told and outlived is no reason to fail, nor to be silent.
+    return "logs", True, f"errors told and outlived: {len(troubles)}, the first: {troubles[0]}; {see}"
 
 
 def _databases(settings: Settings) -> list[_Check]:

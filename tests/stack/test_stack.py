@@ -344,7 +344,11 @@ def test_a_taken_port_is_avoided_and_a_free_one_chosen() -> None:
 def test_a_failed_inner_service_is_seen_in_the_log(tmp_path: Path) -> None:
     log = tmp_path / "prefect.log"
     log.write_text("all good\n12:00:00 | ERROR   | prefect.server - Service 'Scheduler' exited unexpectedly\n")
-    assert len(services.find_trouble("prefect", log)) == 1
+    (line,) = services.find_trouble("prefect", log)
+    assert services.tells_of_a_dead_part(line)
+    log.write_text("12:00:00 | ERROR   | prefect.server - encountered an exception, tries again\n")
+    (line,) = services.find_trouble("prefect", log)
+    assert not services.tells_of_a_dead_part(line)
     busy = ("12:00:00.123 | ERROR   | prefect.server - tries again", "Traceback (most recent call last):",
             "sqlite3.OperationalError: database is locked", "12:00:01.000 | INFO    | prefect - goes on")  # fmt: skip
     log.write_text("\n".join(busy))

@@ -57,4 +57,4 @@ def test_a_service_that_is_away_means_try_again(site: Site, tmp_path: str) -> No
 def test_nothing_wrong_is_zero(site: Site, second_build: Done) -> None:
     for arguments in (("status",), ("doctor",), ("ledger",), ("schema", "recipe"), ("up",)):
         done = site.ingot(*arguments)
-        assert (done.exit_code, done.stderr) == (0, ""), done
+        assert (done.exit_code, done.stderr) == (0, ""), done.stdout + done.stderr
