@@ -29,7 +29,7 @@ from ingot.storage import Store
 
 logger = logging.getLogger(__name__)
 
-ACQUIRE_VERSION = "1"
+ACQUIRE_VERSION = "2"
 _SMALLEST_UNIT_BYTES = 1 << 20
 
 Progress = Callable[[str, int, int], None]

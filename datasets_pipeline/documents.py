@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from datasets_pipeline.normalize import document_id, normalize_text
-from datasets_pipeline.sources.base import ExtractedDocument, ExtractionError, FileEntry, Reject
+from datasets_pipeline.sources.base import ACCESS_FACTS, ExtractedDocument, ExtractionError, FileEntry, Reject
 from ingot import registry
 from ingot.crashpoints import crashpoint
 from ingot.digests import digest_of, sha256_hex
@@ -137,12 +137,13 @@ def _read_file(module: Any, config: Any, task: FileTask, rows: _Rows) -> FileOut
     first_row = len(rows.documents)
     rejects: Sequence[Reject] = result.rejects
     for reject in rejects:
-        rows.quarantine.append(_quarantined(entry.uri, reject.start, reject.end, reject.reason, ""))
+        place = reject.uri or entry.uri
+        rows.quarantine.append(_quarantined(place, reject.start, reject.end, reject.reason, reject.detail))
     for document in result.documents:
         row = _row(entry.uri, document)
         if row is None:
             rejects = [*rejects, Reject(document.start, document.end, "empty")]
-            rows.quarantine.append(_quarantined(entry.uri, document.start, document.end, "empty", ""))
+            rows.quarantine.append(_quarantined(document.uri or entry.uri, document.start, document.end, "empty", ""))
         else:
             rows.documents.append(row)
     num_rows = len(rows.documents) - first_row
@@ -159,7 +160,7 @@ def _row(uri: str, document: ExtractedDocument) -> dict[str, Any] | None:
     return {
         "doc_id": document_id(text),
         "text": text,
-        "uri": uri,
+        "uri": document.uri or uri,
         "start": document.start,
         "end": document.end,
         "media_type": document.media_type,
@@ -171,6 +172,7 @@ def _row(uri: str, document: ExtractedDocument) -> dict[str, Any] | None:
         "version": document.version,
         "extractor": document.extractor,
         "extractor_version": document.extractor_version,
+        **{name: getattr(document, name) for name in ACCESS_FACTS},
         "metadata": json.dumps(document.metadata, sort_keys=True, ensure_ascii=False),
     }
 

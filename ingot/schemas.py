@@ -26,6 +26,11 @@ DOCUMENTS = pa.schema(
         pa.field("version", pa.string()),
         pa.field("extractor", pa.string(), nullable=False),
         pa.field("extractor_version", pa.string(), nullable=False),
+        pa.field("classification", pa.string()),  # this and the next four as the source states them; null = not stated
+        pa.field("audience", pa.string()),
+        pa.field("owner", pa.string()),
+        pa.field("purpose", pa.string()),
+        pa.field("retain_until", pa.string()),  # ISO 8601 date
         pa.field("metadata", pa.string(), nullable=False),  # JSON, sorted keys
     ]
 )

@@ -1,6 +1,7 @@
 """Bytes to text: one file per media type, one door for all of them.
 
-A module has VERSION, MEDIA_TYPES and `extract(data, uri, media_type, options) -> ExtractionResult`.
+A module has VERSION, MEDIA_TYPES and `extract(data, uri, media_type, options) -> ExtractionResult`; LIBRARIES
+names the distributions and `programs()` the external programs whose versions shape its text, where there are any.
 Whatever a parser does with hostile bytes, only ExtractionError leaves this door.
 """
 
@@ -18,7 +19,7 @@ __all__ = ["ExtractOptions", "extract", "extraction_version"]
 
 _MODULES = ("text", "markdown", "html", "python_source", "package_metadata")
 # Modules that shape the text of several media types.
-_SHARED = ("decoding", "licences", "media_types")
+_SHARED = ("children", "decoding", "licences", "media_types")
 
 
 def extract(data: bytes, uri: str, media_type: str | None, options: ExtractOptions) -> ExtractionResult:
@@ -52,7 +53,11 @@ def extraction_version(options: ExtractOptions) -> dict[str, str]:
     versions = {f"extract.{name}": _load(name).VERSION for name in (*_MODULES, *_SHARED)}
     chosen = options.model_dump(mode="json", include=set(ExtractOptions.model_fields))  # options may be a whole source
     versions |= {f"option.{name}": str(value) for name, value in chosen.items() if value is not None}
-    versions["resiliparse"] = importlib.metadata.version("resiliparse")
+    for name in (*_MODULES, *_SHARED):
+        module = _load(name)
+        versions |= {library: importlib.metadata.version(library) for library in getattr(module, "LIBRARIES", ())}
+        # A machine without a program reads other files than one with it: that is another version, not a surprise.
+        versions |= {f"program.{name}": version for name, version in getattr(module, "programs", dict)().items()}
     versions["text"] = TEXT_VERSION
     versions["unicode"] = UNICODE_VERSION
     if options.python == "docstrings":

@@ -27,6 +27,7 @@ from datasets_pipeline.sources.base import ExtractedDocument, ExtractionError, E
 
 VERSION = "1"
 MEDIA_TYPES = (HTML, "application/xhtml+xml")
+LIBRARIES = ("resiliparse",)
 
 # What surrounds the content of a page; `header` is not here because articles keep their title in one.
 _SURROUNDINGS = [

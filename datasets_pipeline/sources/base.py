@@ -35,10 +35,23 @@ REASONS: Mapping[str, str] = {
     "unsupported_media_type": "no extractor reads this media type",
     "bad_row": "a row that is not a record with a text",
     "schema_mismatch": "a table without the columns the recipe names, or with another type",
+    "encrypted": "protected by a password, or encrypted",
+    "no_text_layer": "a picture of text, and no text recognition is installed or allowed",
+    "converter_missing": "a format that needs a converter which is not installed",
+    "nested_too_deeply": "a file inside a file beyond the allowed depth",
+    "unsafe_member": "an archive member that is a link or device, or whose name leaves the archive",
+    "cpu_limit": "the parser used more processor time than a file may",
+    "memory_limit": "the parser used more memory than a file may",
+    "parser_crashed": "the parser process died on it",
+    "refused_by_site": "the site asks not to be read: robots.txt, an opt-out signal or a login",
     "unreadable": "the file vanished, may not be read, or is not a regular file any more",
     "timeout": "the parser ran past its deadline; tried again in the next run",
     "killed": "the process that read it died; tried again in the next run",
 }
+
+
+ACCESS_FACTS = ("classification", "audience", "owner", "purpose", "retain_until")
+"""What a source may state about who may use a document, how long, and for what."""
 
 
 class ExtractionError(DataError):
@@ -121,7 +134,9 @@ class FileEntry:
     uri: posix path relative to the source's root. size: bytes. mtime_ns: None where the place has no
     clock; it tells that a file changed and is used for nothing else. etag: the store's own version
     mark, None on local disks. attributes: what the source states about the file (licence,
-    licence_evidence, family, version, language); they shape the record, so they belong in a cache key.
+    licence_evidence, family, version, language, the access facts); they shape the record, so they belong in
+    a cache key. part: [start, end) in bytes or rows when the entry is a part of a huge file, whose uri then
+    has the range at its end; None for a whole file.
     """
 
     uri: str
@@ -129,6 +144,7 @@ class FileEntry:
     mtime_ns: int | None = None
     attributes: dict[str, str] = field(default_factory=dict)
     etag: str | None = None
+    part: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +165,9 @@ class ExtractedDocument:
     start, end: byte range in the file (in its decompressed bytes), or row range in a table.
     media_type: what the text is (docstrings are reStructuredText, not Python). licence: SPDX expression,
     "unknown" when one is stated that we cannot name, None when nothing is stated. language: ISO 639-1.
-    stated_date: ISO 8601 date. metadata: small facts worth keeping, scalars only.
+    stated_date, retain_until: ISO 8601 date. metadata: small facts worth keeping, scalars only.
+    uri: of a document with a place of its own inside the file (`mail.eml!/report.pdf`, `tickets/4711`), relative
+    to the source; None is the file's. classification, audience, owner, purpose: as the source states them.
     """
 
     text: str = field(repr=False)
@@ -165,15 +183,27 @@ class ExtractedDocument:
     family: str | None = None
     version: str | None = None
     metadata: dict[str, str | int | float] = field(default_factory=dict, repr=False)
+    uri: str | None = None
+    classification: str | None = None
+    audience: str | None = None
+    owner: str | None = None
+    purpose: str | None = None
+    retain_until: str | None = None
 
 
 @dataclass(frozen=True)
 class Reject:
-    """A part of a file that gave no document: its range (as in ExtractedDocument) and a key of REASONS."""
+    """A part of a file that gave no document: its range (as in ExtractedDocument) and a key of REASONS.
+
+    uri: of a part with a place of its own inside the file, as in ExtractedDocument. detail: what an error said;
+    never text of the file.
+    """
 
     start: int
     end: int
     reason: str
+    uri: str | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -212,7 +242,7 @@ def _with_attributes(document: ExtractedDocument, attributes: Mapping[str, str])
     if document.licence is None or (document.licence == "unknown" and "licence" in attributes):
         stated["licence"] = attributes.get("licence")
         stated["licence_evidence"] = attributes.get("licence_evidence")
-    for name in ("language", "family", "version"):
+    for name in ("language", "family", "version", *ACCESS_FACTS):
         if getattr(document, name) is None:
             stated[name] = attributes.get(name)
     return replace(document, **stated)  # type: ignore[arg-type]
