@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from datasets_pipeline.documents import FileOutcome, FileTask, ReadUnit, halves, read_unit
+from datasets_pipeline.jail import walls
 from datasets_pipeline.normalize import TEXT_VERSION, UNICODE_VERSION
 from datasets_pipeline.parallel import Killed, Pool
 from datasets_pipeline.sources.base import FileEntry
@@ -63,7 +64,8 @@ class SourceSnapshot:
 def extraction_versions(entry: NamedConfig) -> dict[str, str]:
     """Versions of everything that turns this source's bytes into stored text."""
     module, own = registry.load("source", entry.name), registry.own_digest("source", entry.name)
-    versions = {"text": TEXT_VERSION, "unicode": UNICODE_VERSION, **module.extraction_version(entry.config)}
+    limits = {f"limit.{name}": str(getattr(entry.config, name)) for name in ("max_cpu_seconds", "max_memory_bytes")}
+    versions = {**limits, "text": TEXT_VERSION, "unicode": UNICODE_VERSION, **module.extraction_version(entry.config)}
     return {**versions, **({"source_file": own} if own else {})}
 
 
@@ -82,12 +84,13 @@ def acquire(
     place: str,
     unit_bytes: int,
     now: str,
+    jail: str = walls.AUTO,
     on_progress: Progress | None = None,
 ) -> SourceSnapshot:
     """Bring the store up to date with one source and return its snapshot.
 
-    place is the expanded uri; now is an ISO 8601 time that goes into the record only. Raises DataError
-    when the source lists no file at all.
+    place is the expanded uri; now is an ISO 8601 time that goes into the record only; jail is how hostile bytes
+    are shut in. Raises DataError when the source lists no file at all.
     """
     config = entry.config.model_copy(update={"uri": place})
     module = registry.load("source", entry.name)
@@ -112,7 +115,7 @@ def acquire(
     # Small enough that every worker gets some; how files are grouped never shows in a version.
     share = sum(task.entry.size for task in tasks) // (4 * pool.num_workers)
     groups = group_by_size(tasks, min(unit_bytes, max(share, _SMALLEST_UNIT_BYTES)))
-    units = [ReadUnit(store, entry.name, values, digest, files) for files in groups]
+    units = [ReadUnit(store, entry.name, values, digest, files, jail) for files in groups]
     outcomes = dict(unchanged)
     for done in _read_all(pool, units, config.name, on_progress):
         for outcome in done:

@@ -77,6 +77,7 @@ def acquire_source(
         place=place,
         unit_bytes=settings.unit_bytes,
         now=now.isoformat(timespec="seconds"),
+        jail=settings.jail,
         on_progress=on_progress,
     )
 

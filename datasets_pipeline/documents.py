@@ -6,11 +6,14 @@ why it has none, are recorded for good. Runs in a Dask worker; returns counts an
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
+from datasets_pipeline.jail import walls
+from datasets_pipeline.jail.limits import Limits
+from datasets_pipeline.jail.parent import Jail, jail_of_this_process
 from datasets_pipeline.normalize import document_id, normalize_text
 from datasets_pipeline.sources.base import ACCESS_FACTS, ExtractedDocument, ExtractionError, FileEntry, Reject
 from ingot import registry
@@ -59,6 +62,8 @@ class ReadUnit:
     config_values: dict[str, Any]
     extraction_digest: str
     files: tuple[FileTask, ...]
+    jail: str = walls.AUTO
+    """How hostile bytes are shut in, as INGOT_JAIL says."""
 
     def halves(self) -> list["ReadUnit"]:
         """Two units of half the files; itself when there is one file."""
@@ -66,7 +71,7 @@ class ReadUnit:
             return [self]
         middle = len(self.files) // 2
         return [
-            ReadUnit(self.store, self.source, self.config_values, self.extraction_digest, part)
+            replace(self, files=part)
             for part in (self.files[:middle], self.files[middle:])
         ]
 
@@ -85,10 +90,12 @@ def read_unit(unit: ReadUnit) -> list[FileOutcome]:
     """Read, extract and store a unit's files; returns one outcome per file, in the unit's order."""
     module = registry.load("source", unit.source)
     config = module.Config.model_validate(unit.config_values)
+    limits = Limits(memory_bytes=config.max_memory_bytes, cpu_seconds=config.max_cpu_seconds)
+    jail = jail_of_this_process(unit.jail, limits)
     outcomes: list[FileOutcome] = []
     rows = _Rows()
     for task in unit.files:
-        outcomes.append(_read_file(module, config, task, rows))
+        outcomes.append(_read_file(module, config, jail, unit, task, rows))
     # In the order of the rows: one name must never mean two orders.
     name = sha256_hex(
         "\n".join([unit.extraction_digest, *(f"{o.uri}\t{o.digest}" for o in outcomes if not o.reused)]).encode()
@@ -121,7 +128,7 @@ class _Rows:
         self.quarantine: list[dict[str, Any]] = []
 
 
-def _read_file(module: Any, config: Any, task: FileTask, rows: _Rows) -> FileOutcome:
+def _read_file(module: Any, config: Any, jail: Jail, unit: ReadUnit, task: FileTask, rows: _Rows) -> FileOutcome:
     entry = task.entry
     digest = ""
     try:
@@ -130,7 +137,8 @@ def _read_file(module: Any, config: Any, task: FileTask, rows: _Rows) -> FileOut
         known = task.known.get(digest)
         if known is not None and not known.retry:
             return FileOutcome(**{**known.__dict__, "reused": True})
-        result = module.extract_file(config, entry, content.data)
+        crashpoint("extract.file", entry.uri)
+        result = jail.extract(unit.source, unit.config_values, entry, content.data)
     except ExtractionError as error:
         rows.quarantine.append(_quarantined(entry.uri, 0, entry.size, error.reason, error.message))
         return FileOutcome(entry.uri, digest, "quarantined", error.reason, retry=error.reason in _NOT_THE_BYTES)

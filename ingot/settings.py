@@ -20,6 +20,8 @@ KNOWN_VARIABLES: dict[str, str] = {
     "INGOT_TRAIN_THREADS": "CPU threads of a training rank (default: cores / ranks)",
     "INGOT_UNIT_BYTES": "bytes of files one worker takes at a time (default 32 MiB)",
     "INGOT_SOURCE_ROOTS": "folders, separated by ':', that sources may read from (default: any)",
+    "INGOT_JAIL": "walls around the parsers of documents: auto (bubblewrap or namespaces), or limits_only, where a "
+    "malicious document that takes over its parser reaches your files and network",
     "INGOT_ACTOR": "name recorded in the ledger instead of the operating system's user",
     "INGOT_S3_ENDPOINT": "endpoint of an S3 store that is not AWS, e.g. http://127.0.0.1:9000",
     "INGOT_TIMEZONE": "time zone of the nightly schedule (default UTC)",
@@ -58,6 +60,8 @@ class Settings:
     unit_bytes: int
     source_roots: tuple[Path, ...] | None
     """Folders that sources may read; None means any."""
+    jail: str
+    """How the parsers of documents are shut in: auto, bubblewrap, namespaces or limits_only."""
     timezone: str
     data_workers: int
     """Prefect workers of the data pool that `ingot up` starts here."""
@@ -93,6 +97,7 @@ class Settings:
             gpus=_integer(values, "INGOT_GPUS", 0, minimum=0) if values.get("INGOT_GPUS") else None,
             unit_bytes=_integer(values, "INGOT_UNIT_BYTES", 32 << 20, minimum=1),
             source_roots=tuple(Path(p).expanduser().resolve() for p in roots.split(":") if p) if roots else None,
+            jail=values.get("INGOT_JAIL") or "auto",
             timezone=values.get("INGOT_TIMEZONE") or "UTC",
             data_workers=_integer(values, "INGOT_DATA_WORKERS", 1, minimum=1),
             environ=values,

@@ -21,7 +21,7 @@ _Check = tuple[str, bool, str]
 def doctor(options: Namespace, printer: Printer) -> int:
     """`ingot doctor`: what works here and what does not, each with a remedy; exit code 75 if something fails."""
     settings = open_settings()
-    checks = [_python(), _disk(settings), _memory(), _store(settings), _switches()]
+    checks = [_python(), _disk(settings), _memory(), _store(settings), _switches(), _jail(settings)]
     checks += [*_stack(settings), *_databases(settings), _notify(settings)]
     for name, ok, text in checks:
         printer.line(f"  {'ok  ' if ok else 'FAIL'}  {name}: {text}")
@@ -31,7 +31,7 @@ def doctor(options: Namespace, printer: Printer) -> int:
 
 def preflight(settings: Settings) -> list[_Check]:
     """What must hold before minutes are spent: Python, disk, memory, ports, store."""
-    return [_python(), _disk(settings), _memory(), _ports(settings), _store(settings)]
+    return [_python(), _disk(settings), _memory(), _ports(settings), _store(settings), _jail(settings)]
 
 
 def _ports(settings: Settings) -> _Check:
@@ -84,6 +84,18 @@ def _switches() -> _Check:
     wrong = [name for name, value in airgap.SWITCHES.items() if os.environ.get(name) != value]
     text = f"{len(airgap.SWITCHES)} switches against calling home are set"
     return "offline", not wrong, text if not wrong else f"{', '.join(wrong)} were changed after start"
+
+
+def _jail(settings: Settings) -> _Check:
+    from datasets_pipeline.jail import walls
+
+    try:
+        kind = walls.choose(settings.jail)
+    except IngotError as error:
+        return "jail", False, str(error)
+    if kind == walls.LIMITS_ONLY:
+        return "jail", True, "limits_only, as INGOT_JAIL says: a document that takes over its parser reaches your files"
+    return "jail", True, f"documents are parsed without network and files, by {kind}"
 
 
 def _stack(settings: Settings) -> list[_Check]:

@@ -12,6 +12,7 @@ from types import ModuleType
 
 from datasets_pipeline.extract import media_types
 from datasets_pipeline.extract.options import ExtractOptions
+from datasets_pipeline.jail.limits import MEMORY_REMEDY
 from datasets_pipeline.normalize import TEXT_VERSION, UNICODE_VERSION, normalize_text
 from datasets_pipeline.sources.base import ExtractionError, ExtractionResult, Reject
 
@@ -69,7 +70,7 @@ def extraction_version(options: ExtractOptions) -> dict[str, str]:
 def _call_parser(
     module: ModuleType, data: bytes, uri: str, media_type: str, options: ExtractOptions
 ) -> ExtractionResult:
-    """Run a parser on hostile bytes. THE place where the jailed child process will go.
+    """Run a parser on hostile bytes, in the process that `datasets_pipeline.jail` has made for it.
 
     The cause is named by its type only: messages of parsers quote the text they failed on.
     """
@@ -80,6 +81,8 @@ def _call_parser(
         raise
     except Exception as error:  # RecursionError and MemoryError are among them
         failure = type(error).__name__
+    if failure == "MemoryError":
+        raise ExtractionError("memory_limit", f"{uri}: {MEMORY_REMEDY}")
     raise ExtractionError(  # outside of the handler: a chained exception would carry the text along
         "parser_error",
         f"{uri}: extractor {module.__name__.rpartition('.')[2]} {module.VERSION} raised {failure} on "

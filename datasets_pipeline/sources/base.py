@@ -113,6 +113,17 @@ class SourceConfig(BaseModel):
         "100 leaves room on both sides.",
     )
 
+    max_cpu_seconds: int = Field(
+        default=60,
+        ge=1,
+        description="Processor time from which a file is quarantined as cpu_limit; slow files are usually attacks.",
+    )
+    max_memory_bytes: int = Field(
+        default=2048 * MEBIBYTE,
+        ge=256 * MEBIBYTE,
+        description="Address space of the process that parses a file; a parser that needs more gives memory_limit.",
+    )
+
     @field_validator("uri")
     @classmethod
     def _holds_no_credentials(cls, uri: str) -> str:

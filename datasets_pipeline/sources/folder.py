@@ -25,7 +25,6 @@ from datasets_pipeline.sources.base import (
     SourceConfig,
     with_stated_attributes,
 )
-from ingot.crashpoints import crashpoint
 from ingot.errors import RecipeError
 
 VERSION = "1"
@@ -83,7 +82,6 @@ def read_file(config: Config, entry: FileEntry) -> FileContent:
 
 def extract_file(config: Config, entry: FileEntry, data: bytes) -> ExtractionResult:
     """The documents of one file, with what its path states. Raises ExtractionError."""
-    crashpoint("extract.file", entry.uri)
     return with_stated_attributes(extract.extract(data, entry.uri, None, config), entry.attributes)
 
 

@@ -25,7 +25,6 @@ from datasets_pipeline.sources.base import (
     Reject,
     with_stated_attributes,
 )
-from ingot.crashpoints import crashpoint
 
 VERSION = "1"
 
@@ -61,7 +60,6 @@ def read_file(config: Config, entry: FileEntry) -> FileContent:
 
 def extract_file(config: Config, entry: FileEntry, data: bytes) -> ExtractionResult:
     """One document a line, and one reject for every line that is none. Raises ExtractionError for the file."""
-    crashpoint("extract.file", entry.uri)
     if not data:
         raise ExtractionError("empty", f"{entry.uri}: the file is empty (0 bytes)")
     documents: list[ExtractedDocument] = []

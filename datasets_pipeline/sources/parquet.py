@@ -20,7 +20,6 @@ from datasets_pipeline.sources.base import (
     Reject,
     with_stated_attributes,
 )
-from ingot.crashpoints import crashpoint
 
 VERSION = "1"
 
@@ -48,7 +47,6 @@ def read_file(config: Config, entry: FileEntry) -> FileContent:
 
 def extract_file(config: Config, entry: FileEntry, data: bytes) -> ExtractionResult:
     """One document a row, one reject for every row without a text. Raises ExtractionError for the file."""
-    crashpoint("extract.file", entry.uri)
     if not data:
         raise ExtractionError("empty", f"{entry.uri}: the file is empty (0 bytes)")
     failure = ""

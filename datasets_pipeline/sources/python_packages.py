@@ -39,7 +39,6 @@ from datasets_pipeline.sources.base import (
     with_stated_attributes,
 )
 from datasets_pipeline.sources.globs import is_included
-from ingot.crashpoints import crashpoint
 from ingot.errors import DataError, NotFoundError, RecipeError
 
 VERSION = "1"
@@ -125,7 +124,6 @@ def read_file(config: Config, entry: FileEntry) -> FileContent:
 
 def extract_file(config: Config, entry: FileEntry, data: bytes) -> ExtractionResult:
     """The documents of one file; a module without docstrings gives none and is no fault. Raises ExtractionError."""
-    crashpoint("extract.file", entry.uri)
     return with_stated_attributes(extract.extract(data, entry.uri, None, _DOCSTRINGS), entry.attributes)
 
 
