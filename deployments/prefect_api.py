@@ -152,4 +152,14 @@ def end_run(server: Server, run_id: str, state: str, reason: str) -> None:
     """Set a run to CRASHED or CANCELLED, whatever the rules say; its slot is freed."""
     # force: the rules would let a run with retries left go back to waiting.
     told = {"type": state, "name": state.capitalize(), "message": reason}
-    server.post(f"/flow_runs/{run_id}/set_state", {"state": told, "force": True})
+    try:
+        server.post(f"/flow_runs/{run_id}/set_state", {"state": told, "force": True})
+    except ServiceError:
+        details = server.get(f"/flow_runs/{run_id}")["state"]["state_details"]
+        lease = details.get("deployment_concurrency_lease_id")
+        if lease is None:
+            raise
+        # The deployment was removed while the run held its slot, and the server fails on giving back a slot of a
+        # limit that is gone. Asked for the lease alone it forgets it, and then the run can end.
+        server.post("/v2/concurrency_limits/decrement-with-lease", {"lease_id": lease})
+        server.post(f"/flow_runs/{run_id}/set_state", {"state": told, "force": True})

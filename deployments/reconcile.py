@@ -19,7 +19,7 @@ from deployments import prefect_api, processes
 from deployments.prefect_api import ENDED, UNFINISHED, Server
 from deployments.services import DATA_POOL, GPU_POOL
 from ingot import heartbeats
-from ingot.errors import IngotError
+from ingot.errors import IngotError, ServiceError
 from ingot.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -64,13 +64,18 @@ def end_dead_runs(settings: Settings, server: Server) -> list[str]:
         # A run may have been started, or have ended, between the two looks: a second one decides.
         executing |= _runs_of_processes(settings)
         found = [run for run in dead if run["id"] not in executing and _is_unfinished(server, run["id"])]
-        for run in found:
-            state = "CANCELLED" if run["state_type"] == "CANCELLING" else "CRASHED"
-            prefect_api.end_run(server, run["id"], state, REASON)
-            heartbeats.remove(settings.home, run["id"])
-            ended.append(run["id"])
         if not found:
             break
+        for run in found:
+            state = "CANCELLED" if run["state_type"] == "CANCELLING" else "CRASHED"
+            try:
+                prefect_api.end_run(server, run["id"], state, REASON)
+            except ServiceError as error:
+                # One run that cannot be ended must not keep the stack down; the next look tries again.
+                logger.error("run %s is dead and cannot be ended: %s", run["id"], error)
+                continue
+            heartbeats.remove(settings.home, run["id"])
+            ended.append(run["id"])
     for beat in heartbeats.read_all(settings.home):
         if not beat.is_alive:
             heartbeats.remove(settings.home, beat.flow_run_id)

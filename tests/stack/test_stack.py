@@ -287,6 +287,20 @@ def test_after_a_kill_of_server_and_worker_up_settles_the_dead_run_and_frees_its
     assert wait_for_state(server, second, "COMPLETED", "FAILED", "CRASHED") == "COMPLETED"
 
 
+def test_a_run_whose_deployment_was_removed_while_it_held_its_slot_can_be_ended(
+    server: Server, registered: dict[str, dict[str, Any]]
+) -> None:
+    flow = server.get(f"/deployments/{registered['sleep-long/sleeper']['id']}")["flow_id"]
+    made = server.post("/deployments/", {"name": "removed", "flow_id": flow, "concurrency_limit": 1})
+    run = server.post(f"/deployments/{made['id']}/create_flow_run", {})["id"]
+    server.post(f"/flow_runs/{run}/set_state", {"state": {"type": "PENDING"}})
+    server.delete(f"/deployments/{made['id']}")
+    with pytest.raises(ServiceError, match="500"):  # what the server does on its own
+        server.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CRASHED"}, "force": True})
+    prefect_api.end_run(server, run, "CRASHED", "its process was killed")
+    assert server.get(f"/flow_runs/{run}")["state"]["message"] == "its process was killed"
+
+
 def test_down_during_a_run_leaves_no_process_and_no_state(
     server: Server, stack: StackState, settings: Settings, registered: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
