@@ -38,6 +38,8 @@ class FileOutcome:
     reason: str | None = None
     retry: bool = False
     unit: str | None = None
+    quarantine_unit: str | None = None
+    """quarantine/<quarantine_unit>.parquet holds what was refused of it; None when nothing was."""
     first_row: int = 0
     num_rows: int = 0
     num_rejects: int = 0
@@ -70,10 +72,7 @@ class ReadUnit:
         if len(self.files) == 1:
             return [self]
         middle = len(self.files) // 2
-        return [
-            replace(self, files=part)
-            for part in (self.files[:middle], self.files[middle:])
-        ]
+        return [replace(self, files=part) for part in (self.files[:middle], self.files[middle:])]
 
 
 def halves(unit: ReadUnit) -> list[ReadUnit]:
@@ -107,19 +106,12 @@ def read_unit(unit: ReadUnit) -> list[FileOutcome]:
         table = pa.Table.from_pylist(rows.quarantine, schema=QUARANTINE)
         write_table(unit.store, table, "quarantine", key=f"quarantine/{name}.parquet")
     crashpoint("acquire.unit.after", name)
-    return [outcome if outcome.reused or outcome.outcome != "read" else _in_unit(outcome, name) for outcome in outcomes]
+    return [outcome if outcome.reused else _in_unit(outcome, name) for outcome in outcomes]
 
 
 def _in_unit(outcome: FileOutcome, unit: str) -> FileOutcome:
-    return FileOutcome(
-        uri=outcome.uri,
-        digest=outcome.digest,
-        outcome=outcome.outcome,
-        unit=unit if outcome.num_rows else None,
-        first_row=outcome.first_row,
-        num_rows=outcome.num_rows,
-        num_rejects=outcome.num_rejects,
-    )
+    refused = outcome.outcome == "quarantined" or outcome.num_rejects
+    return replace(outcome, unit=unit if outcome.num_rows else None, quarantine_unit=unit if refused else None)
 
 
 class _Rows:
@@ -158,7 +150,7 @@ def _read_file(module: Any, config: Any, jail: Jail, unit: ReadUnit, task: FileT
     if num_rows == 0 and rejects:
         return FileOutcome(entry.uri, digest, "quarantined", rejects[0].reason, num_rejects=len(rejects))
     # Nothing found and nothing refused: a module without docstrings is read and holds no document.
-    return FileOutcome(entry.uri, digest, "read", None, False, None, first_row, num_rows, len(rejects))
+    return FileOutcome(entry.uri, digest, "read", first_row=first_row, num_rows=num_rows, num_rejects=len(rejects))
 
 
 def _row(uri: str, document: ExtractedDocument) -> dict[str, Any] | None:

@@ -45,6 +45,7 @@ ACQUISITION = pa.schema(
         pa.field("reason", pa.string()),  # why it is quarantined
         pa.field("retry", pa.bool_(), nullable=False),  # stopped from outside (killed): try again next run
         pa.field("unit", pa.string()),  # documents/<unit>.parquet; null when quarantined
+        pa.field("quarantine_unit", pa.string()),  # quarantine/<unit>.parquet; null when nothing was refused
         pa.field("first_row", pa.int64(), nullable=False),
         pa.field("num_rows", pa.int64(), nullable=False),
         pa.field("num_rejects", pa.int64(), nullable=False),  # rows of the file that were quarantined

@@ -23,6 +23,8 @@ COMMANDS = {
     "cancel": ("interface.following", "cancel"),
     "compare": ("interface.following", "compare"),
     "trace": ("interface.answers", "trace"),
+    "sources": ("interface.sources", "sources"),
+    "quarantine": ("interface.sources", "quarantine"),
     "why": ("interface.answers", "why"),
     "verify": ("interface.answers", "verify"),
     "audit": ("interface.audit", "audit"),
@@ -121,6 +123,12 @@ def parser() -> _Parser:
     why = add("why", "why a document was kept, held out or dropped")
     why.add_argument("query", help="document id, uri or file")
     why.add_argument("--corpus", help="corpus version (default: the newest of every corpus)")
+    add("sources", "what was read from each source, when, and what is new, changed and gone")
+    quarantine = add("quarantine", "files that could not be read, with the reason; `retry` reads them again next time")
+    quarantine.add_argument("what", choices=("list", "retry"))
+    quarantine.add_argument("--source", help="only this source (default: all)")
+    quarantine.add_argument("--reason", help="only this reason, e.g. parser_error")
+    quarantine.add_argument("--limit", type=int, default=100, help="how many to print (default 100)")
     verify = add("verify", "check ledger, manifests and every byte they name")
     verify.add_argument("--head", help="a ledger head kept elsewhere (see `ingot ledger head`)")
     audit = add("audit", "a model's evidence in one file that can be checked without Ingot")
