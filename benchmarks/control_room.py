@@ -119,6 +119,9 @@ def click(folder: Path, arguments: argparse.Namespace) -> None:
         print(f"click: work starts after {statistics.median(waits):.1f} s, at most {max(waits):.1f} s (goal 15 s)")
 
 
+_PROBES = (2_000, 20_000)
+
+
 def overhead(folder: Path, arguments: argparse.Namespace) -> None:
     """One curation as a flow (Prefect, Dask, MLflow, manifests), and by the same functions without a server."""
     probe = write_documents(folder / "probe", 2_000)
@@ -126,8 +129,12 @@ def overhead(folder: Path, arguments: argparse.Namespace) -> None:
     # One salt: both stores hold out the same documents, so both runs must make the same corpus.
     salt = store_identity.initialise(Store(alone.store))
     curate_alone(alone, write_recipe(folder, "warm", probe))  # compile
-    again = write_recipe(folder, "probe", write_documents(folder / "probe-2", 2_000, seed=1))
-    rate = 2_000 / curate_alone(alone, again)
+    # The difference of two sizes: what a run costs whatever its size would make the documents look slow.
+    few, many = (
+        curate_alone(alone, write_recipe(folder, f"probe-{num}", write_documents(folder / f"probe-{num}", num, seed=1)))
+        for num in _PROBES
+    )
+    rate = (_PROBES[1] - _PROBES[0]) / (many - few)
     number = round(rate * arguments.minutes * 60)
     print(f"overhead: {number:,} documents of about 2 kB, one worker, {rate:,.0f} documents a second in the probe")
     recipe = write_recipe(folder, "long", write_documents(folder / "documents", number, seed=2))
