@@ -134,6 +134,8 @@ def _read_file(module: Any, config: Any, jail: Jail, unit: ReadUnit, task: FileT
     except ExtractionError as error:
         rows.quarantine.append(_quarantined(entry.uri, 0, entry.size, error.reason, error.message))
         return FileOutcome(entry.uri, digest, "quarantined", error.reason, retry=error.reason in _NOT_THE_BYTES)
+    if any(document.keeps_file for document in result.documents):
+        unit.store.put_bytes(f"images/{content.sha256}", content.data)
     first_row = len(rows.documents)
     rejects: Sequence[Reject] = result.rejects
     for reject in rejects:

@@ -25,7 +25,7 @@ from ingot.errors import IntegrityError, NotFoundError, RecipeError, StorageErro
 from ingot.storage_s3 import S3Objects
 
 # Folders that may hold raw personal data are readable by their owner only (CONTRACTS 8).
-PRIVATE_PREFIXES = ("documents/", "spans/", "quarantine/", "reports/", "acquisition/")
+PRIVATE_PREFIXES = ("documents/", "spans/", "quarantine/", "reports/", "acquisition/", "images/")
 
 
 # What put_if_absent adds to a record.

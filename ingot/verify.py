@@ -143,6 +143,8 @@ def _objects(store: Store, entries: Sequence[Entry]) -> Iterator[tuple[str, _Che
         yield key, _evaluation(key)
     for key in _units(store):
         yield key, _documents(key)
+    for key in store.list("images/"):
+        yield key, _content(key, key.rpartition("/")[2], None)
     for area in _CACHES:
         for key in store.list(f"{area}/"):
             if key.endswith(".parquet"):

@@ -179,6 +179,7 @@ class ExtractedDocument:
     stated_date, retain_until: ISO 8601 date. metadata: small facts worth keeping, scalars only.
     uri: of a document with a place of its own inside the file (`mail.eml!/report.pdf`, `tickets/4711`), relative
     to the source; None is the file's. classification, audience, owner, purpose: as the source states them.
+    keeps_file: the text names the file's bytes as `sha256:<digest>`, so they are kept in the store.
     """
 
     text: str = field(repr=False)
@@ -200,6 +201,7 @@ class ExtractedDocument:
     owner: str | None = None
     purpose: str | None = None
     retain_until: str | None = None
+    keeps_file: bool = False
 
 
 @dataclass(frozen=True)
