@@ -23,8 +23,8 @@ _MODULES = (
 )  # fmt: skip
 # Modules that shape the text of several media types.
 _SHARED = (
-    "children", "containers", "decoding", "licences", "media_types", "office_html", "office_xml", "office_zip", "omml",
-    "sheet_bounds", "tables",
+    "children", "containers", "decoding", "licences", "media_types", "office_html", "office_xml", "office_zip",
+    "ole", "omml", "sheet_bounds", "tables",
 )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ p[style-name='Source Code'] => pre:separator('\\n')
 p[style-name='Preformatted Text'] => pre:separator('\\n')
 p[style-name='Plain Text'] => p:fresh
 """
-_BODY = re.compile(r"word/(?:document|footnotes|endnotes)\d*\.xml\Z")
+_XML = re.compile(r"\.(?:xml|rels)\Z")
 _NOTE = re.compile(r"#(?:footnote|endnote)-\w+\Z")
 _NOTE_NUMBER = re.compile(r"\[(\d+)\]\Z")
 
@@ -55,7 +55,8 @@ def _text_of(office: OfficeZip) -> str:
     from lxml import html
 
     page = mammoth.convert_to_html(
-        office.repacked({name: formulas_as_text(office.read_xml(name)) for name in office.names if _BODY.match(name)}),
+        # All parts are parsed here once: mammoth takes seconds to find out how deep a part is nested.
+        office.repacked({name: formulas_as_text(office.read_xml(name)) for name in office.names if _XML.search(name)}),
         style_map=_STYLES,
         include_embedded_style_map=False,
         external_file_access=False,
@@ -65,6 +66,8 @@ def _text_of(office: OfficeZip) -> str:
     _mark_notes(root)
     for image in root.iter("img"):
         image.text = image.get("alt") or ""
+    for box in root.iter("input"):
+        box.tail = ("[ ] " if box.get("checked") is None else "[x] ") + (box.tail or "").lstrip()
     return office_html.render(root)
 
 

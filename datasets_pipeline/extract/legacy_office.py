@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from datasets_pipeline.extract import docx, pptx
+from datasets_pipeline.extract import docx, ole, pptx
 from datasets_pipeline.extract.containers import DOC, DOCX, PPT, PPTX, RTF
 from datasets_pipeline.extract.options import ExtractOptions
 from datasets_pipeline.sources.base import ExtractionError, ExtractionResult
@@ -33,6 +33,8 @@ def programs() -> dict[str, str]:
 
 def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> ExtractionResult:
     """The document that the converted file gives. Raises ExtractionError."""
+    if _is_encrypted(data):
+        raise ExtractionError("encrypted", f"{uri}: protected by a password; take it off, or exclude the file")
     program = _program()
     if program is None:
         raise ExtractionError(
@@ -52,6 +54,12 @@ def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> 
         for d in result.documents
     ]
     return ExtractionResult(documents, result.rejects)
+
+
+def _is_encrypted(data: bytes) -> bool:
+    """By [MS-DOC] 2.5.2, bit fEncrypted, and [MS-PPT] 2.3.2, headerToken."""
+    document, user = ole.stream(data, "WordDocument")[:12], ole.stream(data, "Current User")[:16]
+    return (len(document) == 12 and bool(document[11] & 1)) or user[12:] == b"\xdf\xc4\xd1\xf3"
 
 
 def _convert(program: str, data: bytes, suffix: str, target: str, uri: str) -> bytes:

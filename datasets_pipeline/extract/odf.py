@@ -69,9 +69,10 @@ class _Reader:
         for child in body:
             self._read_children(child, root, _NO_LIST)
         for number, note in enumerate(self._notes, 1):  # grows while notes hold notes
-            paragraph = etree.SubElement(root, "p")
-            paragraph.text = f"[^{number}]: "
-            self._read_children(note, paragraph, _NO_LIST)
+            block = etree.SubElement(root, "div")
+            self._read_children(note, block, _NO_LIST)
+            first = block[0] if len(block) else block
+            first.text = f"[^{number}]: {first.text or ''}"
         return office_html.render(root)
 
     # around: style and level of the list that is being read

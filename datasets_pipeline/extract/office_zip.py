@@ -46,9 +46,7 @@ class OfficeZip:
         """Raises ExtractionError: encrypted, too_large (a bomb), parser_error (damaged, or forged)."""
         self.uri = uri
         if is_encrypted_ooxml(data):
-            raise ExtractionError(
-                "encrypted", f"{uri}: protected by a password; take it off, or exclude the file"
-            )
+            raise ExtractionError("encrypted", f"{uri}: protected by a password; take it off, or exclude the file")
         if data.count(b"PK\x01\x02") > MAX_ENTRIES:
             raise self._too_large(f"more than {MAX_ENTRIES:,} members")
         try:

@@ -1,73 +1,116 @@
-"""The names at the root of an OLE compound file: what tells a .doc from an .xls, a .msg or an encrypted .docx.
+"""OLE compound files by [MS-CFB] 2.2 to 2.6: the names at the root, which tell a .doc from an .xls, a .msg or an
+encrypted .docx, and the streams below them, to be looked through before a library is.
 
-Only the directory is read, by [MS-CFB] 2.2 to 2.6; streams are not.
+A damaged file gives what could be followed; nothing is raised.
 """
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 SIGNATURE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
-_NO_ENTRY = 0xFFFFFFFF
+VERSION = "1"
+
+_END = 0xFFFFFFFA  # this and above are no sector numbers
 _ENTRY_BYTES = 128
-_MAX_ENTRIES = 100_000
+_SHORT_STREAM_BYTES = 4096  # shorter streams lie in sectors of 64 bytes inside the root's own stream
+_SHORT_SECTOR_BYTES = 64
+
+
+@dataclass(frozen=True)
+class _Entry:
+    name: str
+    start: int
+    size: int
 
 
 def root_names(data: bytes) -> frozenset[str]:
-    """Names of streams and storages at the root; those that could be read where the file is damaged. Never raises."""
-    try:
-        return frozenset(_root_entries(_directory(data)))
-    except (struct.error, IndexError):
-        return frozenset()
+    """Names of the streams and storages at the root."""
+    return frozenset(entry.name for entry in _File(data).children)
 
 
-def _directory(data: bytes) -> bytes:
-    """The sectors of the directory, in order, as far as their chain can be followed."""
-    shift = struct.unpack_from("<H", data, 30)[0]
-    if not 7 <= shift <= 16:
-        return b""
-    size = 1 << shift
-    (sector,) = struct.unpack_from("<I", data, 48)
-    tables = _allocation_sectors(data, size)
-    parts: list[bytes] = []
+def stream(data: bytes, name: str) -> bytes:
+    """A stream at the root; empty when there is none, cut where its chain is broken."""
+    file = _File(data)
+    return next((file.read(entry) for entry in file.children if entry.name == name), b"")
+
+
+class _File:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._root = _Entry("", _END, 0)
+        self._following: tuple[int, ...] = ()
+        self.children: list[_Entry] = []
+        try:
+            self._size = 1 << min(max(struct.unpack_from("<H", data, 30)[0], 7), 16)
+            table = b"".join(self._sector(number) for number in self._table_sectors())
+            self._following = struct.unpack(f"<{len(table) // 4}I", table[: len(table) // 4 * 4])
+            directory = b"".join(self._sector(number) for number in _chain(self._following, self._number(48)))
+            if len(directory) >= _ENTRY_BYTES:
+                self._root, child = _entry(directory, 0)[0], struct.unpack_from("<I", directory, 76)[0]
+                self.children = list(_siblings(directory, child))
+        except struct.error:
+            return
+
+    def read(self, entry: _Entry) -> bytes:
+        if entry.size >= _SHORT_STREAM_BYTES:
+            return self._read_long(entry)
+        inside = self._read_long(self._root)
+        try:
+            table = b"".join(self._sector(number) for number in _chain(self._following, self._number(60)))
+        except struct.error:
+            return b""
+        following = struct.unpack(f"<{len(table) // 4}I", table[: len(table) // 4 * 4])
+        places = (number * _SHORT_SECTOR_BYTES for number in _chain(following, entry.start))
+        return b"".join(inside[place : place + _SHORT_SECTOR_BYTES] for place in places)[: entry.size]
+
+    def _read_long(self, entry: _Entry) -> bytes:
+        return b"".join(self._sector(number) for number in _chain(self._following, entry.start))[: entry.size]
+
+    def _sector(self, number: int) -> bytes:
+        return self._data[(number + 1) * self._size : (number + 2) * self._size]
+
+    def _number(self, place: int) -> int:
+        return int(struct.unpack_from("<I", self._data, place)[0])
+
+    def _table_sectors(self) -> list[int]:
+        """Numbers of the sectors that hold the allocation table: 109 in the header, the rest in a chain."""
+        sectors = list(struct.unpack_from("<109I", self._data, 76))
+        number, seen = self._number(68), set[int]()
+        while number < _END and number not in seen and len(self._sector(number)) == self._size:
+            seen.add(number)
+            *more, number = struct.unpack(f"<{self._size // 4}I", self._sector(number))
+            sectors += more
+        # A table names its sectors once; one that repeats them is a bomb.
+        return list(dict.fromkeys(number for number in sectors if number < _END))
+
+
+def _chain(following: tuple[int, ...], start: int) -> Iterator[int]:
     seen: set[int] = set()
-    while sector < _NO_ENTRY - 5 and sector not in seen and len(parts) * size < _MAX_ENTRIES * _ENTRY_BYTES:
-        seen.add(sector)
-        parts.append(data[(sector + 1) * size : (sector + 2) * size])
-        table, index = divmod(sector, size // 4)
-        if table >= len(tables):
-            break
-        place = (tables[table] + 1) * size + 4 * index
-        if place + 4 > len(data):
-            break
-        (sector,) = struct.unpack_from("<I", data, place)
-    return b"".join(parts)
+    while start < len(following) and start not in seen:
+        seen.add(start)
+        yield start
+        start = following[start]
 
 
-def _allocation_sectors(data: bytes, size: int) -> list[int]:
-    """Numbers of the sectors that hold the allocation table: 109 in the header, the rest in a chain."""
-    sectors = list(struct.unpack_from("<109I", data, 76))
-    following, seen = struct.unpack_from("<I", data, 68)[0], set()
-    while following < _NO_ENTRY - 5 and following not in seen and (following + 2) * size <= len(data):
-        seen.add(following)
-        *more, following = struct.unpack_from(f"<{size // 4}I", data, (following + 1) * size)
-        sectors += more
-    return [sector for sector in sectors if sector < _NO_ENTRY - 5]
-
-
-def _root_entries(directory: bytes) -> Iterator[str]:
-    """Names of the root's children, which are a tree of siblings."""
-    num_entries = len(directory) // _ENTRY_BYTES
-    if not num_entries:
-        return
-    waiting, seen = [struct.unpack_from("<I", directory, 76)[0]], set()
+def _siblings(directory: bytes, first: int) -> Iterator[_Entry]:
+    """The entries of a tree of siblings."""
+    waiting, seen = [first], set[int]()
     while waiting:
-        entry = waiting.pop()
-        if entry >= num_entries or entry in seen:
+        number = waiting.pop()
+        if number in seen or (number + 1) * _ENTRY_BYTES > len(directory):
             continue
-        seen.add(entry)
-        start = entry * _ENTRY_BYTES
-        (num_bytes,) = struct.unpack_from("<H", directory, start + 64)
-        left, right = struct.unpack_from("<2I", directory, start + 68)
-        yield directory[start : start + max(min(num_bytes, 64) - 2, 0)].decode("utf-16-le", "replace")
-        waiting += [left, right]
+        seen.add(number)
+        entry, beside = _entry(directory, number)
+        yield entry
+        waiting += beside
+
+
+def _entry(directory: bytes, number: int) -> tuple[_Entry, tuple[int, int]]:
+    """An entry, and the numbers of its left and right sibling."""
+    place = number * _ENTRY_BYTES
+    num_bytes, _, left, right = struct.unpack_from("<2H2I", directory, place + 64)
+    name = directory[place : place + max(min(num_bytes, 64) - 2, 0)].decode("utf-16-le", "replace")
+    start, size = struct.unpack_from("<2I", directory, place + 116)
+    return _Entry(name, start, size), (left, right)

@@ -27,12 +27,15 @@ _BRACES = {"{": r"\{", "}": r"\}", "〈": r"\langle", "〉": r"\rangle", "⟨": 
 
 
 def formulas_as_text(part: bytes) -> bytes:
-    """A WordprocessingML part in which every formula is a run of text, `$...$`, or `$$...$$` on a line of its own."""
-    if b"oMath" not in part:
-        return part
+    """An XML part in which every formula is a run of text, `$...$`, or `$$...$$` on a line of its own.
+
+    Raises lxml's XMLSyntaxError for what is no XML, or nested beyond 256 levels.
+    """
     from lxml import etree
 
     root = parse(part)
+    if b"oMath" not in part:
+        return part
     namespace = root.tag.partition("}")[0] + "}"
     for math in [element for element in root.iter(*(m + "oMathPara" for m in _MATH), *(m + "oMath" for m in _MATH))]:
         parent = math.getparent()

@@ -4,6 +4,8 @@ A sheet of one value in the first and one in the last possible cell is 10 kB on 
 """
 
 import re
+import struct
+import sys
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -21,6 +23,15 @@ _MAX_COLUMNS = 16_384
 # Records of XLSB ([MS-XLSB] 2.3.1) that begin a row, and that hold a value in a column of it.
 _ROW_RECORD = 0
 _CELL_RECORDS = range(2, 12)
+
+
+# Records of XLS ([MS-XLS] 2.4): a part begins, the used cells as stated, a value (each begins with row and column).
+_PART_RECORD = 0x0809
+_DIMENSIONS_RECORD = 0x0200
+_VALUE_RECORDS = frozenset({0x0006, 0x00BD, 0x00D6, 0x00FD, 0x0203, 0x0204, 0x0205, 0x027E})
+_SEVERAL_RECORD = 0x00BD
+_MAX_XLS_ROWS = 65_536
+_MAX_XLS_COLUMNS = 256
 
 
 class _Box:
@@ -46,7 +57,7 @@ def num_cells(office: OfficeZip, media_type: str) -> Iterator[int]:
     # Sheets may have any name; whatever is a sheet by its content or its place is measured.
     for name in office.names:
         if media_type == XLSB and name.lower().endswith(".bin"):
-            yield _cells_of_xlsb(office.read(name))
+            yield cells_of_xlsb(office.read(name))
         elif name.lower().endswith(".xml") and (_SHEET.match(name) or b"sheetData" in office.read(name)):
             yield _cells_of_xlsx(office.read_xml(name))
 
@@ -90,7 +101,7 @@ def _column(letters: str) -> int:
     return number - 1
 
 
-def _cells_of_xlsb(part: bytes) -> int:
+def cells_of_xlsb(part: bytes) -> int:
     box = _Box()
     row = position = 0
     while position < len(part):
@@ -102,6 +113,28 @@ def _cells_of_xlsb(part: bytes) -> int:
             box.add(row, int.from_bytes(part[position : position + 4], "little"))
         position += size
     return box.num_cells()
+
+
+def cells_of_xls(workbook: bytes) -> Iterator[int]:
+    """The same for each part of the workbook stream of an XLS; one that states an impossible size is infinite."""
+    box = _Box()
+    position = 0
+    while position + 4 <= len(workbook):
+        kind, size = struct.unpack_from("<2H", workbook, position)
+        record = workbook[position + 4 : position + 4 + size]
+        position += 4 + size
+        if kind == _PART_RECORD:
+            yield box.num_cells()
+            box = _Box()
+        elif kind == _DIMENSIONS_RECORD and len(record) >= 10:
+            _, rows, _, columns = struct.unpack_from("<2I2H" if len(record) >= 14 else "<4H", record)
+            if rows > _MAX_XLS_ROWS or columns > _MAX_XLS_COLUMNS:
+                yield sys.maxsize
+        elif kind in _VALUE_RECORDS and len(record) >= 6:
+            row, column = struct.unpack_from("<2H", record)
+            last = struct.unpack_from("<H", record, len(record) - 2)[0] if kind == _SEVERAL_RECORD else column
+            box.add(row, column, 1, max(last - column, 0) + 1)
+    yield box.num_cells()
 
 
 def _variable(part: bytes, position: int, most: int) -> tuple[int, int]:
@@ -139,7 +172,6 @@ def _cells_of_ods(part: bytes) -> Iterator[int]:
             if len(element) or any(key.endswith("}value-type") for key in element.attrib):
                 first, last = (column if first < 0 else first), column + times - 1
             column += times
-    return
 
 
 def _repeated(element: Any, name: str, most: int) -> int:

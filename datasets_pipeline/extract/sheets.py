@@ -11,7 +11,7 @@ from datetime import date, datetime, time, timedelta
 from io import BytesIO
 from typing import Any
 
-from datasets_pipeline.extract import office_xml, sheet_bounds
+from datasets_pipeline.extract import office_xml, ole, sheet_bounds
 from datasets_pipeline.extract.children import child_uri
 from datasets_pipeline.extract.containers import ODS, XLS, XLSB, XLSX
 from datasets_pipeline.extract.office_zip import OfficeZip
@@ -30,7 +30,11 @@ _MAX_CELLS = 4_000_000
 def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> ExtractionResult:
     """One document per sheet that holds a value; start and end are numbers of sheets. Raises ExtractionError."""
     stated: dict[str, Any] = {}
-    if media_type != XLS:
+    if media_type == XLS:
+        stream = ole.stream(data, "Workbook") or ole.stream(data, "Book")
+        if max(sheet_bounds.cells_of_xls(stream)) > _MAX_CELLS:
+            raise _too_large(uri)
+    else:
         office = OfficeZip(data, uri)
         properties = office_xml.odf_properties if media_type == ODS else office_xml.ooxml_properties
         stated = office_xml.stated(**properties(office))
@@ -43,6 +47,8 @@ def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> 
     rejects: list[Reject] = []
     num_sheets = len(workbook.sheet_names)
     for index, sheet in enumerate(workbook.sheets_metadata):
+        if sheet.typ != type(sheet.typ).WorkSheet:
+            continue  # charts, dialogs and macros
         place = child_uri(uri, _name(sheet.name, index))
         try:
             text = _text_of(workbook, index, place)
