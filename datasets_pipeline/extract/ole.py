@@ -1,7 +1,8 @@
 """OLE compound files by [MS-CFB] 2.2 to 2.6: the names at the root, which tell a .doc from an .xls, a .msg or an
-encrypted .docx, and the streams below them, to be looked through before a library is.
+encrypted .docx, and the streams below them.
 
-A damaged file gives what could be followed; nothing is raised.
+A damaged file gives what could be followed; nothing is raised. Libraries follow chains of sectors in circles until the
+memory is full, so they are handed `packed()`, a new file around the stream that was read here.
 """
 
 import struct
@@ -34,6 +35,32 @@ def stream(data: bytes, name: str) -> bytes:
     """A stream at the root; empty when there is none, cut where its chain is broken."""
     file = _File(data)
     return next((file.read(entry) for entry in file.children if entry.name == name), b"")
+
+
+def packed(name: str, content: bytes) -> bytes:
+    """A compound file of version 4 (sectors of 4,096 bytes) with one stream, filled with zeros to whole sectors."""
+    size, free, end, table_mark = 4096, 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
+    content = content.ljust(-(-max(len(content), 1) // size) * size, b"\x00")
+    num_sectors = len(content) // size + 1  # of the stream, after that of the directory
+    num_tables = -(-num_sectors // (size // 4 - 1))
+    first = num_tables + 1
+    chain = [*(table_mark for _ in range(num_tables)), end, *range(first + 1, first + num_sectors - 1), end]
+    table = struct.pack(f"<{len(chain)}I", *chain).ljust(num_tables * size, b"\xff")
+    header = SIGNATURE + struct.pack(
+        "<16x5H6x9I", 0x3E, 4, 0xFFFE, 12, 6, 1, num_tables, num_tables, 0, _SHORT_STREAM_BYTES, end, 0, end, 0
+    )
+    header += struct.pack("<109I", *range(num_tables), *(free for _ in range(109 - num_tables)))
+    # A root without a stream of its own is refused by some readers, so it names the same sectors, none of them used.
+    entries = _packed_entry("Root Entry", 5, first, 0, child=1) + _packed_entry(
+        name, 2, first, len(content), child=free
+    )
+    return header.ljust(size, b"\x00") + table + entries.ljust(size, b"\x00") + content
+
+
+def _packed_entry(name: str, kind: int, start: int, size: int, child: int) -> bytes:
+    encoded = name.encode("utf-16-le") + b"\x00\x00"
+    entry = encoded.ljust(64, b"\x00") + struct.pack("<HBB3I", len(encoded), kind, 1, 0xFFFFFFFF, 0xFFFFFFFF, child)
+    return entry.ljust(116, b"\x00") + struct.pack("<IQ", start, size)
 
 
 class _File:

@@ -31,9 +31,7 @@ def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> 
     """One document per sheet that holds a value; start and end are numbers of sheets. Raises ExtractionError."""
     stated: dict[str, Any] = {}
     if media_type == XLS:
-        stream = ole.stream(data, "Workbook") or ole.stream(data, "Book")
-        if max(sheet_bounds.cells_of_xls(stream)) > _MAX_CELLS:
-            raise _too_large(uri)
+        data = _checked_xls(data, uri)
     else:
         office = OfficeZip(data, uri)
         properties = office_xml.odf_properties if media_type == ODS else office_xml.ooxml_properties
@@ -73,6 +71,16 @@ def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> 
     if not documents and not rejects:
         raise ExtractionError("empty", f"{uri}: none of its {num_sheets} sheets holds a value")
     return ExtractionResult(documents, rejects)
+
+
+def _checked_xls(data: bytes, uri: str) -> bytes:
+    """A new file around the workbook of an XLS of 1995 or later. Raises ExtractionError."""
+    name, stream = next(((n, s) for n in ("Workbook", "Book") if (s := ole.stream(data, n))), ("", b""))
+    if not stream:
+        raise ExtractionError("parser_error", f"{uri}: there is no workbook in it; save it again as XLSX")
+    if max(sheet_bounds.cells_of_xls(stream)) > _MAX_CELLS:
+        raise _too_large(uri)
+    return ole.packed(name, stream)
 
 
 def _open(data: bytes, uri: str) -> Any:
