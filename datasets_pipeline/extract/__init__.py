@@ -18,9 +18,15 @@ from datasets_pipeline.sources.base import ExtractionError, ExtractionResult, Re
 
 __all__ = ["ExtractOptions", "extract", "extraction_version"]
 
-_MODULES = ("text", "markdown", "html", "python_source", "package_metadata")
+_MODULES = (
+    "text", "markdown", "html", "python_source", "package_metadata",
+    "docx", "pptx", "odf", "sheets", "epub", "legacy_office",
+)  # fmt: skip
 # Modules that shape the text of several media types.
-_SHARED = ("children", "decoding", "licences", "media_types")
+_SHARED = (
+    "children", "containers", "decoding", "licences", "media_types", "office_html", "office_xml", "office_zip",
+    "ole", "omml", "sheet_bounds", "tables",
+)  # fmt: skip
 
 
 def extract(data: bytes, uri: str, media_type: str | None, options: ExtractOptions) -> ExtractionResult:

@@ -1,13 +1,32 @@
 """Which media type a file has: by its name, checked against its first bytes.
 
 A name is believed unless the bytes contradict it: a `.html` that starts with `%PDF` is a PDF, a `.pdf`
-that is plain text is text. Without a known name the bytes decide.
+that is plain text is text, a `.docx` that is a `.doc` inside is a `.doc`. Without a known name the bytes decide.
 """
 
 import posixpath
 import re
 
-VERSION = "1"
+from datasets_pipeline.extract import containers
+from datasets_pipeline.extract.containers import (
+    DOC,
+    DOCX,
+    EPUB,
+    MSG,
+    ODP,
+    ODS,
+    ODT,
+    OLE,
+    PPT,
+    PPTX,
+    RTF,
+    XLS,
+    XLSB,
+    XLSX,
+    ZIP,
+)  # fmt: skip
+
+VERSION = "2"
 
 MARKDOWN = "text/markdown"
 HTML = "text/html"
@@ -32,25 +51,25 @@ _BY_EXTENSION = {
     "swift": "text/x-swift", "ts": "text/x-typescript", "css": "text/css",
     "json": "application/json", "yaml": "application/yaml", "yml": "application/yaml",
     "toml": "application/toml", "xml": "application/xml", "ini": "text/x-ini", "cfg": "text/x-ini",
-    "pdf": "application/pdf", "rtf": "application/rtf", "epub": "application/epub+zip",
-    "doc": "application/msword", "xls": "application/vnd.ms-excel", "ppt": "application/vnd.ms-powerpoint",
-    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-    "odt": "application/vnd.oasis.opendocument.text", "ods": "application/vnd.oasis.opendocument.spreadsheet",
-    "odp": "application/vnd.oasis.opendocument.presentation",
-    "eml": "message/rfc822", "mbox": "application/mbox", "msg": "application/vnd.ms-outlook",
+    "pdf": "application/pdf", "rtf": RTF, "epub": EPUB,
+    # A template and a file with macros are read like the document they make.
+    "doc": DOC, "dot": DOC, "xls": XLS, "xlt": XLS, "ppt": PPT, "pps": PPT, "pot": PPT,
+    "docx": DOCX, "docm": DOCX, "dotx": DOCX, "dotm": DOCX,
+    "xlsx": XLSX, "xlsm": XLSX, "xltx": XLSX, "xltm": XLSX, "xlam": XLSX, "xlsb": XLSB,
+    "pptx": PPTX, "pptm": PPTX, "potx": PPTX, "potm": PPTX, "ppsx": PPTX, "ppsm": PPTX,
+    "odt": ODT, "ott": ODT, "ods": ODS, "ots": ODS, "odp": ODP, "otp": ODP,
+    "eml": "message/rfc822", "mbox": "application/mbox", "msg": MSG,
     "ipynb": "application/x-ipynb+json", "svg": "image/svg+xml",
     "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp",
-    "zip": "application/zip", "gz": "application/gzip", "xz": "application/x-xz", "bz2": "application/x-bzip2",
+    "zip": ZIP, "gz": "application/gzip", "xz": "application/x-xz", "bz2": "application/x-bzip2",
     "zst": "application/zstd", "tar": "application/x-tar", "parquet": "application/vnd.apache.parquet",
 }  # fmt: skip
 _SIGNATURES = (
     (b"%PDF-", "application/pdf"),
-    (b"PK\x03\x04", "application/zip"),
-    (b"PK\x05\x06", "application/zip"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "application/x-ole-storage"),
-    (b"{\\rtf", "application/rtf"),
+    (b"PK\x03\x04", ZIP),
+    (b"PK\x05\x06", ZIP),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", OLE),
+    (b"{\\rtf", RTF),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF87a", "image/gif"),
@@ -79,8 +98,10 @@ def media_type_of(uri: str, data: bytes) -> str:
         return signature or _sniff(data)
     if is_text(stated):
         return signature or stated
-    if signature or stated in _STRUCTURED:
-        return stated
+    if signature in (ZIP, OLE) or stated in _STRUCTURED:
+        return stated  # a container that does not say what is in it: the extractor names what is wrong
+    if signature:
+        return signature
     return _sniff(data) if looks_like_text(data) else stated
 
 
@@ -127,7 +148,9 @@ _CONTROL_BYTES = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in b"\t
 
 
 def _signature(data: bytes) -> str | None:
-    return next((media_type for mark, media_type in _SIGNATURES if data.startswith(mark)), None)
+    found = next((media_type for mark, media_type in _SIGNATURES if data.startswith(mark)), None)
+    inside = {ZIP: containers.type_inside_zip, OLE: containers.type_inside_ole}.get(found or "")
+    return (inside(data) if inside else None) or found
 
 
 def _sniff(data: bytes) -> str:
