@@ -14,7 +14,6 @@ import os
 import re
 import resource
 import shutil
-import stat
 import subprocess
 import tempfile
 from collections.abc import Collection, Iterator
@@ -22,17 +21,24 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets_pipeline.sources import files
 from datasets_pipeline.sources.base import MEBIBYTE, ExtractionError
+from datasets_pipeline.sources.git_folder import (
+    MAX_REF_BYTES,
+    check_objects,
+    follow,
+    git_folder,
+    holds_files_only,
+    object_folders,
+    packed_refs,
+    read_ref_file,
+    resolve_ref,
+    shallow_commits,
+)
 from ingot.errors import DataError, NotFoundError, RecipeError
 
-_HASH = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
 _HEADER = re.compile(rb"/([0-9a-f]{40}|[0-9a-f]{64}) (\d{4}-\d{2}-\d{2})?\Z")
 _ENTRY = re.compile(rb"([0-7]{6}) ([a-z]+) ([0-9a-f]{40,64}) +(-|BAD|\d+)\t(.+)\Z", re.DOTALL)
 
-_MAX_REF_BYTES = 4096
-_MAX_REFS_BYTES = 64 * MEBIBYTE
-_MAX_SYMREFS = 5
 _MAX_PATH_BYTES = 65536
 _MAX_FILES = 5_000_000
 """A tree that names another ten times, ten levels deep, holds ten billion files in a kilobyte."""
@@ -81,15 +87,15 @@ class Repository:
 
     def __init__(self, place: str) -> None:
         self._program = _git_program()
-        self._foreign = _git_folder(place)
+        self._foreign = git_folder(place)
         self._place = place
         self._pid = os.getpid()
         self._batch: subprocess.Popen[bytes] | None = None
-        _check_objects(self._foreign)
-        head = _read_ref_file(self._foreign, "HEAD") or ""
-        self._packed = _packed_refs(self._foreign)
-        some_hash = _follow(self._foreign, self._packed, head) or next(iter(self._packed.values()), "0" * 40)
-        self._shallow = _shallow_commits(self._foreign)
+        check_objects(self._foreign)
+        head = read_ref_file(self._foreign, "HEAD") or ""
+        self._packed = packed_refs(self._foreign)
+        some_hash = follow(self._foreign, self._packed, head) or next(iter(self._packed.values()), "0" * 40)
+        self._shallow = shallow_commits(self._foreign)
         self._folder = Path(tempfile.mkdtemp(prefix="ingot-git-"))
         self._prepare("sha256" if len(some_hash) == 64 else "sha1")
 
@@ -112,7 +118,7 @@ class Repository:
         named += [f"{prefix}{revision}" for prefix in ("refs/tags/", "refs/heads/", "refs/remotes/")]
         named += [revision] if revision.startswith("refs/") else []
         hashes = [revision] if re.fullmatch(r"[0-9a-f]{4,64}", revision) else []
-        found = (_resolve_ref(self._foreign, self._packed, name) for name in named)
+        found = (resolve_ref(self._foreign, self._packed, name) for name in named)
         for candidate in [*hashes, *(name for name in found if name)]:
             answer = self._ask(candidate + "^{commit}", _MAX_COMMIT_BYTES)
             if answer is not None:
@@ -165,6 +171,8 @@ class Repository:
     def blob(self, oid: str, max_bytes: int) -> bytes:
         """The content of a file, checked against its id. Raises ExtractionError too_large or unreadable."""
         answer = self._ask(oid, max_bytes)
+        if answer is None and self._link_objects():  # written since this repository was opened
+            answer = self._ask(oid, max_bytes)
         if answer is None or answer[1] != "blob" or _blob_id(answer[2], len(oid)) != oid:
             raise ExtractionError(
                 "unreadable", f"object {oid[:12]} is missing or damaged; run `git fsck` there, or fetch it"
@@ -189,7 +197,7 @@ class Repository:
         assert source is not None and sink is not None
         sink.write(name.encode() + b"\n")
         sink.flush()
-        header = source.readline(_MAX_REF_BYTES).decode("ascii", "replace").split()
+        header = source.readline(MAX_REF_BYTES).decode("ascii", "replace").split()
         if len(header) == 2 and header[1] in ("missing", "ambiguous"):
             return None
         if len(header) != 3:
@@ -247,6 +255,18 @@ class Repository:
             resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
         return process
 
+    def _link_objects(self) -> bool:
+        """Link what object folders there are; True when there was one more.
+
+        Links instead of an alternates file: of `objects/info` of the foreign repository nothing is read.
+        """
+        linked = set(os.listdir(self._folder / "objects"))
+        objects = self._foreign / "objects"
+        new = [n for n in object_folders(self._foreign) if n not in linked and holds_files_only(objects / n)]
+        for name in new:
+            (self._folder / "objects" / name).symlink_to((objects / name).absolute())
+        return bool(new)
+
     def _prepare(self, object_format: str) -> None:
         """Write the private git directory."""
         is_plain = object_format == "sha1"
@@ -256,11 +276,8 @@ class Repository:
         (self._folder / "config").write_text(text)
         (self._folder / "HEAD").write_text("ref: refs/heads/none\n")
         (self._folder / "refs").mkdir()
-        objects = self._folder / "objects"
-        objects.mkdir()
-        # Links instead of an alternates file: of `objects/info` of the foreign repository nothing is read.
-        for name in ["pack", *(f"{number:02x}" for number in range(256))]:
-            (objects / name).symlink_to((self._foreign / "objects" / name).absolute())
+        (self._folder / "objects").mkdir()
+        self._link_objects()
         if self._shallow:
             (self._folder / "shallow").write_text("".join(f"{commit}\n" for commit in sorted(self._shallow)))
 
@@ -304,99 +321,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _blob_id(data: bytes, length: int) -> str:
     algorithm = hashlib.sha256 if length == 64 else hashlib.sha1
     return algorithm(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-
-
-# --- the foreign folder ----------------------------------------------------------------------------
-
-
-def _git_folder(place: str) -> Path:
-    """The git directory of a working tree or a bare clone; DataError for one whose objects lie elsewhere."""
-    root = files.local_root(place)
-    if root is None:
-        raise RecipeError(
-            f"source git reads a repository on this machine, not {place.partition('://')[0]}://; clone it here "
-            "(git clone --bare URL) and name the clone as uri"
-        )
-    if not root.is_dir():
-        raise NotFoundError(f"repository {root} does not exist; check `uri`, or clone it there")
-    inside = root / ".git"
-    kind = _kind(inside)
-    if kind in ("file", "link"):
-        raise DataError(
-            f"{inside} points to a git directory elsewhere (a linked working tree or a submodule); name the main "
-            "repository as uri and the branch as `revision`"
-        )
-    folder = inside if kind == "folder" else root
-    if _kind(folder / "HEAD") != "file" or _kind(folder / "objects") != "folder":
-        raise DataError(f"{root} is no git repository; name the top folder of a working tree, or a bare clone")
-    return folder
-
-
-def _check_objects(folder: Path) -> None:
-    """Refuse object folders that lead out of the repository."""
-    objects = folder / "objects"
-    alternates = objects / "info" / "alternates"
-    if os.path.lexists(alternates) or os.path.lexists(folder / "commondir"):
-        raise DataError(
-            f"the repository {folder} keeps objects in another one (objects/info/alternates or commondir), which is "
-            "not followed; run `git repack -a -d` there and remove that file, or clone it without --shared"
-        )
-    for name in sorted(os.listdir(objects)):
-        is_ours = name == "pack" or re.fullmatch(r"[0-9a-f]{2}", name)
-        if is_ours and not _holds_files_only(objects / name):
-            raise DataError(
-                f"objects/{name} of the repository {folder} is or holds something that is no file, such as a link; "
-                "copy the objects there, or clone it anew"
-            )
-
-
-def _holds_files_only(folder: Path) -> bool:
-    if _kind(folder) != "folder":
-        return False
-    with os.scandir(folder) as found:
-        return all(child.is_file(follow_symlinks=False) for child in found)
-
-
-def _kind(path: Path) -> str:
-    """file, folder, link, other, or missing; a link is not followed."""
-    try:
-        mode = os.lstat(path).st_mode
-    except OSError:
-        return "missing"
-    known = ((stat.S_ISLNK, "link"), (stat.S_ISDIR, "folder"), (stat.S_ISREG, "file"))
-    return next((name for is_kind, name in known if is_kind(mode)), "other")
-
-
-def _read_ref_file(folder: Path, name: str, num_bytes: int = _MAX_REF_BYTES) -> str | None:
-    """A small file of the git directory as text, None when there is none; links are not followed."""
-    try:
-        return files.read_below(folder, name, num_bytes).decode("utf-8", "replace").strip()
-    except (OSError, ExtractionError):
-        return None
-
-
-def _packed_refs(folder: Path) -> dict[str, str]:
-    lines = (_read_ref_file(folder, "packed-refs", _MAX_REFS_BYTES) or "").splitlines()
-    pairs = (line.split(" ", 1) for line in lines if line[:1] not in ("#", "^", ""))
-    return {pair[1]: pair[0] for pair in pairs if len(pair) == 2 and _HASH.match(pair[0])}
-
-
-def _shallow_commits(folder: Path) -> frozenset[str]:
-    lines = (_read_ref_file(folder, "shallow", _MAX_REFS_BYTES) or "").split()
-    return frozenset(line for line in lines if _HASH.match(line))
-
-
-def _resolve_ref(folder: Path, packed: dict[str, str], name: str) -> str | None:
-    return _follow(folder, packed, _read_ref_file(folder, name) or packed.get(name, ""))
-
-
-def _follow(folder: Path, packed: dict[str, str], stated: str) -> str | None:
-    """The hash that a ref's content leads to, through a few symbolic refs; None when it leads nowhere."""
-    for _ in range(_MAX_SYMREFS):
-        if _HASH.match(stated):
-            return stated
-        target = stated.removeprefix("ref:").strip() if stated.startswith("ref:") else ""
-        if not target.startswith("refs/"):
-            return None
-        stated = _read_ref_file(folder, target) or packed.get(target, "")
-    return None

@@ -442,3 +442,17 @@ def test_the_reading_process_is_replaced_when_it_dies_and_leaves_no_folder(work:
         private = repository._folder
         assert private.is_dir()
     assert not private.exists()
+
+
+def test_what_is_committed_while_the_repository_is_open_can_be_read(work: Work) -> None:
+    work.commit({"a.md": "one"})
+    with Repository(str(work.folder)) as repository:
+        assert repository.blob(work("rev-parse", "HEAD:a.md"), 100) == b"one"
+        for number in range(12):
+            work.put({f"{number}.md": f"text {number}"})
+            oid = work("hash-object", "-w", f"{number}.md")
+            assert repository.blob(oid, 100) == f"text {number}".encode()
+        work("add", "-A")
+        work("commit", "-q", "-m", "all")
+        work("repack", "-a", "-d", "-q")
+        assert repository.blob(work("rev-parse", "HEAD:7.md"), 100) == b"text 7"
