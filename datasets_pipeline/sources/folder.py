@@ -23,13 +23,15 @@ from datasets_pipeline.sources.base import (
     SourceConfig,
     with_stated_attributes,
 )
+from datasets_pipeline.sources.globs import is_included
 from datasets_pipeline.sources.paths import PathStatements, stated_by_path
+from datasets_pipeline.sources.sidecars import SidecarOptions, refuse_bad_sidecar, with_sidecars
 from ingot.crashpoints import crashpoint
 
 VERSION = "1"
 
 
-class Config(SourceConfig, PathStatements, extract.ExtractOptions):
+class Config(SourceConfig, PathStatements, SidecarOptions, extract.ExtractOptions):
     """A folder of documents."""
 
     exclude: tuple[str, ...] = Field(
@@ -46,12 +48,15 @@ class Config(SourceConfig, PathStatements, extract.ExtractOptions):
 
 def list_files(config: Config, skipped: Counter[str] | None = None) -> Iterator[FileEntry]:
     """The files the globs select, sorted; `skipped` counts what is not a readable file, by reason."""
-    for entry in files.list_tree(config.uri, config.include, config.exclude, skipped):
-        yield replace(entry, attributes=stated_by_path(config.path_pattern, entry.uri))
+    entries = _with_sidecars(config, skipped) if config.sidecar else _listed(config, skipped)
+    for entry in entries:
+        # What a sidecar states is about this very file, so it says more than the path.
+        yield replace(entry, attributes=stated_by_path(config.path_pattern, entry.uri) | entry.attributes)
 
 
 def read_file(config: Config, entry: FileEntry) -> FileContent:
     """The bytes of one file, at most config.max_file_bytes."""
+    refuse_bad_sidecar(entry)
     return files.read_file(config.uri, entry, config.max_file_bytes)
 
 
@@ -66,3 +71,14 @@ def extraction_version(config: Config) -> dict[str, str]:
     return {"source.folder": VERSION, "option.max_file_bytes": str(config.max_file_bytes)} | extract.extraction_version(
         config
     )
+
+
+def _listed(config: Config, skipped: Counter[str] | None) -> Iterator[FileEntry]:
+    return files.list_tree(config.uri, config.include, config.exclude, skipped)
+
+
+def _with_sidecars(config: Config, skipped: Counter[str] | None) -> Iterator[FileEntry]:
+    """The files with what their sidecars state; a glob that leaves out sidecars does not silence them."""
+    everything = list(files.list_tree(config.uri, ("**",), (), skipped))
+    chosen = [entry for entry in everything if is_included(entry.uri, config.include, config.exclude)]
+    return with_sidecars(chosen, everything, config)
