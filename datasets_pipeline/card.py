@@ -5,12 +5,19 @@ from typing import Any
 
 from ingot import markdown
 from ingot.ledger import Entry
-from ingot.manifest import Manifest
+from ingot.manifest import Identity, Manifest, classification_of
 from ingot.pictures import html_page, number, table_html, waterfall_svg
 from ingot.refs import CorpusRef
 
-_GROUPS = (("source", "Source"), ("language", "Language"), ("licence", "Licence"), ("media_type", "Media type"))
+_GROUPS = (("source", "Source"), ("language", "Language"), ("licence", "Licence"), ("media_type", "Media type"),
+           ("classification", "Classification"))  # fmt: skip
 _MAX_ROWS = 25
+
+
+def _groups(identity: Identity) -> list[tuple[str, str]]:
+    """The groups that a card shows: that of classes only where one is stated."""
+    stated = classification_of(identity) != "not stated"
+    return [(key, title) for key, title in _GROUPS if key != "classification" or stated]
 
 
 def waterfall(manifest: Manifest) -> list[tuple[str, int]]:
@@ -35,6 +42,7 @@ def card_html(manifest: Manifest, corpus: CorpusRef, tokens: dict[str, dict[str,
         ["documents kept", identity.accounting["kept"]],
         ["documents held out", identity.accounting["heldout"]],
         ["documents dropped", identity.accounting["dropped"]],
+        ["strictest classification", classification_of(identity)],
         ["occurrences", identity.accounting["occurrences"]],
         ["bytes of training text", corpus.num_bytes],
         ["tokens of training text", sum(tokens["source"].values()) if tokens else "not tokenized yet"],
@@ -47,7 +55,7 @@ def card_html(manifest: Manifest, corpus: CorpusRef, tokens: dict[str, dict[str,
         ("Version", table_html(["", ""], facts)),
         ("What happened to the documents", waterfall_svg(waterfall(manifest), title=f"Documents of {corpus.name}")),
     ]
-    for key, title in _GROUPS:
+    for key, title in _groups(identity):
         counts = tokens[key] if tokens else None
         sections.append((f"By {title.lower()}", _group_table(identity.statistics[key], title, counts)))
     rules = [[rule, *values.values()] for rule, values in identity.statistics["rules"].items()]
@@ -96,13 +104,14 @@ def card_markdown(manifest: Manifest, corpus: CorpusRef) -> str:
         f"# {corpus.name}",
         "",
         f"{corpus.num_documents:,} documents kept, {corpus.num_heldout:,} held out, "
-        f"{corpus.num_bytes:,} bytes of training text, content `{corpus.content_digest[:16]}`.",
+        f"{corpus.num_bytes:,} bytes of training text, content `{corpus.content_digest[:16]}`, "
+        f"strictest classification: {markdown.plain(classification_of(manifest.identity))}.",
         "",
         "| step | documents | share |",
         "|---|---:|---:|",
     ]
     lines += [f"| {r['step']} | {r['documents']:,} | {r['share']} |" for r in waterfall_rows(manifest)]
-    for key, title in _GROUPS:
+    for key, title in _groups(manifest.identity):
         rows = sorted(manifest.identity.statistics[key].items(), key=lambda item: -item[1]["kept_bytes"])[:10]
         lines += ["", f"| {title} | documents | kept |", "|---|---:|---:|"]
         lines += [f"| {markdown.plain(name)} | {r['documents']:,} | {r['kept']:,} |" for name, r in rows]
@@ -122,7 +131,8 @@ def description(
         identity = manifest.identity
         lines = [
             f"**{corpus.name}**: {corpus.num_documents:,} documents kept, {corpus.num_heldout:,} held out, "
-            f"{identity.accounting['dropped']:,} dropped; {corpus.num_bytes:,} bytes of training text.",
+            f"{identity.accounting['dropped']:,} dropped; {corpus.num_bytes:,} bytes of training text; "
+            f"strictest classification: {markdown.plain(classification_of(identity))}.",
             "",
             "**What happened to the documents**",
             *markdown.table(["step", "documents", "share"], _steps(waterfall_rows(manifest), 4 * rows)),
@@ -131,7 +141,7 @@ def description(
             "",
         ]
         lines += [f"- [{name}]({address})" for name, address in models[-rows:]] or ["None yet."]
-        for key, title in _GROUPS:
+        for key, title in _groups(identity):
             ordered = sorted(identity.statistics[key].items(), key=lambda item: (-item[1]["kept_bytes"], item[0]))
             cells = [[name, row["documents"], row["kept"], row["kept_bytes"]] for name, row in ordered[:rows]]
             lines += ["", f"**{title}s**"]

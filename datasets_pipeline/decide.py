@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from datasets_pipeline import heldout
 from datasets_pipeline.acquire import SourceSnapshot
 from datasets_pipeline.analyse import unpack_signatures
+from datasets_pipeline.classification_order import UNKNOWN, class_ranks
 from datasets_pipeline.decision_rows import decision_table, write_decisions
 from datasets_pipeline.dedup import near
 from datasets_pipeline.dedup.bands import band_shape
@@ -87,7 +88,8 @@ def decide(
         if _is_whole(store, stored, set(occurrences["unit"].to_pylist())):
             return stored
         store.delete(key)
-    documents = distinct_documents(occurrences)
+    ranks = class_ranks(recipe.classifications)
+    documents = distinct_documents(occurrences, ranks)
     features = document_features(store, documents)
     judgements = judge(store, recipe.rules, documents, features)
     edits = merged_edits(judgements, len(documents))
@@ -118,7 +120,7 @@ def decide(
         plan=write_table(store, _plan(documents, features, outcome, edits), "plans"),
         decisions=tuple(write_decisions(store, rows)),
         accounting=accounting(occurrences, documents, outcome),
-        statistics=statistics(recipe, documents, features, judgements, outcome, edits),
+        statistics=statistics(recipe, documents, features, judgements, outcome, edits, ranks),
         pairs={"measured": verify.num_measured, "from_history": verify.num_reused},
     )
     crashpoint("decide.record.before", digest)
@@ -223,6 +225,8 @@ def _metadata(row: dict[str, Any]) -> str:
     kept = ("media_type", "stated_date", "family", "version", "licence_evidence", "source_class", "start", "end",
             "extractor", "extractor_version")  # fmt: skip
     values = {name: row[name] for name in kept if row[name] is not None}
+    if row["classification"] != UNKNOWN:
+        values["classification"] = row["classification"]
     stated = json.loads(row["metadata"])
     if stated:
         values["stated"] = stated

@@ -14,15 +14,16 @@ from ingot.digests import digest_of
 from ingot.parquet import WRITER_VERSION
 from ingot.schemas import SCHEMA_VERSION
 
-DECIDE_VERSION = "1"
+DECIDE_VERSION = "2"
 # No tombstones yet: erasure brings them; their digest is part of every version from the start.
 NO_TOMBSTONES = digest_of([])
-_SECTIONS = ("seed", "sources", "rules", "dedup", "heldout", "shards")
+_SECTIONS = ("seed", "sources", "classifications", "rules", "dedup", "heldout", "shards")
 
 
 def recipe_values(recipe: Recipe) -> dict[str, Any]:
     """The recipe sections a corpus version is a function of; a source's uri is a place and left out."""
-    values = {name: resolved(getattr(recipe, name)) for name in _SECTIONS}
+    sections = {name: getattr(recipe, name) for name in _SECTIONS}
+    values = {name: resolved(section) for name, section in sections.items() if section is not None}
     values["sources"] = sorted(
         ({key: value for key, value in source.items() if key != "uri"} for source in values["sources"]),
         key=lambda source: str(source["name"]),

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets_pipeline.analyse import features_key, rule_version, span_config_digest, spans_key
+from datasets_pipeline.document_access import RULE_COLUMNS
 from datasets_pipeline.edits import Span
 from datasets_pipeline.rules.verdicts import Verdicts
 from ingot import registry
@@ -42,9 +43,9 @@ def rule_config_digest(rule: RuleEntry) -> str:
 
 
 def document_features(store: Store, documents: pa.Table) -> pa.Table:
-    """The features of each document's primary row, with its source, family and version, rows aligned."""
+    """The features of each document's primary row, with its source, place and access facts, rows aligned."""
     columns = _gather(store, documents, features_key)
-    for name in ("source", "uri"):
+    for name in ("source", "uri", *RULE_COLUMNS):
         columns = columns.append_column(name, documents[name])
     return columns.combine_chunks()
 

@@ -5,14 +5,16 @@ of runs, units or the order of sources in the recipe.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets_pipeline.acquire import SourceSnapshot, open_files
+from datasets_pipeline.document_access import document_facts, occurrence_facts
 from datasets_pipeline.licence_order import strictest
+from datasets_pipeline.sources.base import ACCESS_FACTS
 from ingot.config import NamedConfig
 from ingot.digests import canonical_json
 from ingot.parquet import read_table
@@ -23,7 +25,7 @@ _COLUMNS = [name for name in DOCUMENTS.names if name != "text"]
 # What of an occurrence shapes a version; the rest of the columns says where its text lies.
 _IDENTITY = (
     "source", "uri", "start", "end", "doc_id", "licence", "licence_evidence", "stated_date", "media_type", "language",
-    "family", "version", "source_class", "extractor", "metadata",
+    "family", "version", "source_class", "extractor", "metadata", *ACCESS_FACTS,
 )  # fmt: skip
 
 
@@ -63,6 +65,8 @@ def _with_source(table: pa.Table, config: Any, unit: str, rows: pa.Array) -> pa.
     table = table.set_column(
         table.column_names.index("licence_evidence"), "licence_evidence", evidence.cast(pa.string())
     )
+    for name, column in occurrence_facts(table, config).items():
+        table = table.set_column(table.column_names.index(name), name, column)
     added = {
         "source": pa.array([config.name] * num, pa.string()),
         "source_rank": pa.array([config.rank] * num, pa.int64()),
@@ -84,10 +88,10 @@ def snapshot_digest(occurrences: pa.Table) -> str:
     return hashlib.sha256(b"\n".join(lines)).hexdigest()
 
 
-def distinct_documents(occurrences: pa.Table) -> pa.Table:
-    """One row per doc_id, ascending: its primary occurrence, the strictest licence, how many places it has.
+def distinct_documents(occurrences: pa.Table, ranks: Mapping[str, int]) -> pa.Table:
+    """One row per doc_id, ascending: its primary occurrence, the strictest licence and class, how many places it has.
 
-    The primary occurrence is the smallest (source rank, source, uri, start).
+    The primary occurrence is the smallest (source rank, source, uri, start). ranks are those of classifications.
     """
     ids = occurrences["doc_id"].to_pylist()
     licences = occurrences["licence"].to_pylist()
@@ -104,4 +108,9 @@ def distinct_documents(occurrences: pa.Table) -> pa.Table:
     strict = pa.array([stated[d][strictest(list(stated[d]))] for d in order], pa.int64())
     for name in ("licence", "licence_evidence"):
         table = table.set_column(table.column_names.index(name), name, occurrences[name].take(strict))
+    for name, column in document_facts(occurrences, order, ranks).items():
+        if name in table.column_names:
+            table = table.set_column(table.column_names.index(name), name, column)
+        else:
+            table = table.append_column(name, column)
     return table.append_column("num_occurrences", pa.array([count[d] for d in order], pa.int32())).combine_chunks()

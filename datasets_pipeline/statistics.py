@@ -1,19 +1,20 @@
 """The numbers of a corpus version: the books that must balance, and the counts of its data card."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datasets_pipeline.classification_order import UNKNOWN, strictest_class
 from datasets_pipeline.edits import Span
 from datasets_pipeline.judge import Judgement
 from datasets_pipeline.outcomes import ANALYSIS_RULE, Outcome
 from ingot.config import Recipe
 from ingot.errors import IntegrityError
 
-GROUPS = ("source", "language", "licence", "media_type")
+GROUPS = ("source", "language", "licence", "media_type", "classification")
 
 
 def accounting(occurrences: pa.Table, documents: pa.Table, outcome: Outcome) -> dict[str, int]:
@@ -40,14 +41,19 @@ def statistics(
     judgements: Sequence[Judgement],
     outcome: Outcome,
     edits: list[list[Span]],
+    ranks: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Counts of the data card: per source, language, licence and medium what came in and what was kept."""
+    """Counts of the data card: per source, language, licence, medium and class what came in and what was kept.
+
+    ranks are those of classifications; `access` has the strictest class in the version, held-out documents included.
+    """
     sizes = features["num_bytes"].to_pylist()
     groups = {
         "source": documents["source"].to_pylist(),
         "language": features["language"].to_pylist(),
         "licence": documents["licence"].to_pylist(),
         "media_type": documents["media_type"].to_pylist(),
+        "classification": documents["classification"].to_pylist(),
     }
     numbers: dict[str, Any] = {}
     for name, values in groups.items():
@@ -60,6 +66,8 @@ def statistics(
             row["kept_bytes"] += size if split == "train" else 0
             row["heldout"] += split == "heldout"
         numbers[name] = dict(sorted(table.items()))
+    inside = [name for name, split in zip(groups["classification"], outcome.split, strict=True) if split is not None]
+    numbers["access"] = {"strictest": strictest_class(inside, ranks), "unclassified": inside.count(UNKNOWN)}
     waterfall: list[list[Any]] = []
     owners = Counter(
         (r or "", reason or "")

@@ -1,15 +1,16 @@
-"""Exact token counts of a split by source, language, licence and medium: index arithmetic, no text read."""
+"""Exact token counts of a split by source, language, licence, medium and class: index arithmetic, no text read."""
 
 import json
 from collections import Counter
 
 import numpy as np
 
+from datasets_pipeline.classification_order import UNKNOWN
 from ingot.parquet import read_table
 from ingot.refs import TokensRef
 from ingot.storage import Store
 
-GROUPS = ("source", "language", "licence", "media_type")
+GROUPS = ("source", "language", "licence", "media_type", "classification")
 
 
 def count_tokens(store: Store, tokens: TokensRef) -> dict[str, dict[str, int]]:
@@ -20,7 +21,9 @@ def count_tokens(store: Store, tokens: TokensRef) -> dict[str, dict[str, int]]:
         columns = ["source", "language", "licence", "metadata"]
         rows = read_table(store, f"shards/{shard.shard_sha256}.parquet", columns=columns).to_pylist()
         for row, length in zip(rows, lengths, strict=True):
-            row["media_type"] = json.loads(row["metadata"])["media_type"]
+            metadata = json.loads(row["metadata"])
+            row["media_type"] = metadata["media_type"]
+            row["classification"] = metadata.get("classification", UNKNOWN)
             for group in GROUPS:
                 counts[group][row[group]] += length
     return {group: dict(sorted(found.items())) for group, found in counts.items()}

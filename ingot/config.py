@@ -157,6 +157,12 @@ class Recipe(BaseModel):
     )
     seed: int = Field(default=0, ge=0, description="Where all randomness starts.")
     sources: list[Any] = Field(min_length=1)
+    classifications: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="Classes of documents from the most open to the strictest; unset: public, internal, confidential, "
+        "secret. A class that is not named is stricter than all that are.",
+    )
     rules: list[Any] = Field(default_factory=list)
     dedup: Dedup = Field(default_factory=Dedup)
     heldout: HeldOut = Field(default_factory=HeldOut)
@@ -178,6 +184,14 @@ class Recipe(BaseModel):
     @classmethod
     def _sources(cls, entries: Any) -> list[Any]:
         return [_named_entry(e, "source", "folder", i) for i, e in enumerate(_entries(entries, "sources"))]
+
+    @field_validator("classifications")
+    @classmethod
+    def _classes_differ(cls, names: list[str] | None) -> list[str] | None:
+        plain = [" ".join(name.lower().split()) for name in names or ()]
+        if "" in plain or "unknown" in plain or len(set(plain)) < len(plain):
+            raise Refused("names a class twice, an empty one, or `unknown`, which is no class; list each class once")
+        return plain if names is not None else None
 
     @field_validator("rules", mode="before")
     @classmethod

@@ -260,6 +260,7 @@ def trace_model(store: Store, query: str) -> dict[str, Any]:
                 "root_digest": identity.root_digest,
                 "content_digest": identity.content_digest,
                 "documents": identity.accounting["kept"],
+                "classification": manifest.classification_of(identity),
                 "tokens": model.details.get("num_tokens"),
             }
         ],

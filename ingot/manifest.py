@@ -94,6 +94,15 @@ def root_digest(shards: Sequence[ShardEntry]) -> str:
     return sha256_hex("\n".join(shard.sha256 for shard in shards).encode())
 
 
+def classification_of(identity: Identity) -> str:
+    """The strictest class among a version's documents, in words; a model trained on it inherits it."""
+    access = identity.statistics.get("access", {"strictest": "unknown", "unclassified": 0})
+    if access["strictest"] == "unknown":
+        return "not stated"
+    more = f", {access['unclassified']:,} documents are unclassified" if access["unclassified"] else ""
+    return f"{access['strictest']}{more}"
+
+
 def key_of(corpus: str, version: int) -> str:
     """Where the manifest of a version lies."""
     return f"corpora/{corpus}/{version}.json"

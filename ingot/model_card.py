@@ -50,6 +50,7 @@ def card(store: Store, version: ModelVersion, entries: Sequence[Entry] | None = 
                 "heldout": identity.accounting["heldout"],
                 "dropped": identity.accounting["dropped"],
                 "tokens": version.details.get("num_tokens"),
+                "classification": manifest.classification_of(identity),
                 "identity_digest": found.identity_digest,
                 "root_digest": identity.root_digest,
                 "content_digest": identity.content_digest,
@@ -173,7 +174,8 @@ def _lines(card: dict[str, Any], link: Link, rows: int) -> list[str]:
     for corpus in card["corpora"]:
         label = f"{corpus['corpus']}@{corpus['version']}"
         address = link(corpus["corpus"], corpus["version"])
-        facts = f"{corpus['documents']:,} documents, {count(corpus['tokens'])} tokens"
+        facts = f"{corpus['documents']:,} documents, {count(corpus['tokens'])} tokens, "
+        facts += f"strictest classification: {plain(corpus['classification'])}"
         lines.append(f"- Trained on {f'[{label}]({address})' if address else f'**{label}**'}: {facts}")
     lines += [
         f"- Recipe `{card['recipe']['name']}`, `{card['recipe']['digest']}`",

@@ -90,7 +90,10 @@ def print_model(answer: dict[str, Any], printer: Printer) -> None:
         ]
     )
     for corpus in answer["corpora"]:
-        printer.line(f"trained on {corpus['corpus']}: {corpus['documents']:,} documents, {corpus['tokens']:,} tokens")
+        printer.line(
+            f"trained on {corpus['corpus']}: {corpus['documents']:,} documents, {corpus['tokens']:,} tokens, "
+            f"strictest classification: {corpus['classification']}"
+        )
     rows = [[s["source"], s["documents"], s["kept"], s["tokens"]] for s in answer["sources"]]
     printer.table(rows, ["source", "documents", "kept", "tokens"])
     licences = [[item["licence"], item["documents"], item["bytes"], item["tokens"]] for item in answer["licences"]]

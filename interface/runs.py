@@ -219,6 +219,7 @@ def print_corpus(corpus: CorpusRef, printer: Printer) -> None:
         )
     total = found.identity.accounting["documents"] or 1
     printer.table([[label, num, f"{num / total:.1%}"] for label, num in waterfall(found)])
+    printer.line(f"strictest classification: {manifest.classification_of(found.identity)}")
 
 
 def print_version(version: ModelVersion, printer: Printer, *, reused: bool) -> None:

@@ -128,10 +128,11 @@ def _shares(what: str, shares: list[dict[str, Any]]) -> Markup:
 
 def _corpora(card: dict[str, Any]) -> Markup:
     rows = [
-        [f"{c['corpus']}@{c['version']}", c["documents"], c["heldout"], c["dropped"], c["tokens"], c["content_digest"]]
+        [f"{c['corpus']}@{c['version']}", c["documents"], c["heldout"], c["dropped"], c["tokens"], c["classification"],
+         c["content_digest"]]  # fmt: skip
         for c in card["corpora"]
     ]
-    return table_html(["corpus", "kept", "held out", "dropped", "tokens", "content digest"], rows)
+    return table_html(["corpus", "kept", "held out", "dropped", "tokens", "strictest class", "content digest"], rows)
 
 
 def _dropped(corpus: str, found: Manifest) -> Markup:

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
+from datasets_pipeline.sources.access import AccessFacts, FolderRule
 from datasets_pipeline.sources.globs import is_included
 from ingot.errors import DataError, RecipeError
 
@@ -43,12 +44,17 @@ REASONS: Mapping[str, str] = {
     "cpu_limit": "the parser used more processor time than a file may",
     "memory_limit": "the parser used more memory than a file may",
     "parser_crashed": "the parser process died on it",
+    "content_elsewhere": "a pointer to content that is stored elsewhere and was not fetched, as git LFS writes it",
+    "bad_sidecar": "its metadata sidecar cannot be read, so it is not known who may use it",
     "refused_by_site": "the site asks not to be read: robots.txt, an opt-out signal or a login",
     "unreadable": "the file vanished, may not be read, or is not a regular file any more",
     "timeout": "the parser ran past its deadline; tried again in the next run",
     "killed": "the process that read it died; tried again in the next run",
 }
 
+
+_METADATA = "metadata."
+"""Prefix of attributes that become metadata of a file's documents."""
 
 ACCESS_FACTS = ("classification", "audience", "owner", "purpose", "retain_until")
 """What a source may state about who may use a document, how long, and for what."""
@@ -72,8 +78,8 @@ class ExtractionError(DataError):
         return self.message
 
 
-class SourceConfig(BaseModel):
-    """The part of a source's recipe section that all sources have."""
+class SourceConfig(AccessFacts):
+    """The part of a source's recipe section that all sources have; its access facts are defaults."""
 
     # Inputs stay out of validation errors: a refused uri may hold a password.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -112,6 +118,11 @@ class SourceConfig(BaseModel):
         description="Among copies of one text the source with the smallest rank is the primary one; "
         "100 leaves room on both sides.",
     )
+    folders: tuple[FolderRule, ...] | None = Field(
+        default=None,
+        description="Access facts of some folders, each with the glob `path` they hold for; the first match wins, "
+        "and what it leaves out is the source's. Null: the source's facts hold everywhere.",
+    )
 
     max_cpu_seconds: int = Field(
         default=60,
@@ -145,9 +156,9 @@ class FileEntry:
     uri: posix path relative to the source's root. size: bytes. mtime_ns: None where the place has no
     clock; it tells that a file changed and is used for nothing else. etag: the store's own version
     mark, None on local disks. attributes: what the source states about the file (licence,
-    licence_evidence, family, version, language, the access facts); they shape the record, so they belong in
-    a cache key. part: [start, end) in bytes or rows when the entry is a part of a huge file, whose uri then
-    has the range at its end; None for a whole file.
+    licence_evidence, family, version, language, stated_date, the access facts, and `metadata.<name>` for more);
+    they shape the record, so they belong in a cache key. part: [start, end) in bytes or rows when the entry
+    is a part of a huge file, whose uri then has the range at its end; None for a whole file.
     """
 
     uri: str
@@ -255,7 +266,9 @@ def _with_attributes(document: ExtractedDocument, attributes: Mapping[str, str])
     if document.licence is None or (document.licence == "unknown" and "licence" in attributes):
         stated["licence"] = attributes.get("licence")
         stated["licence_evidence"] = attributes.get("licence_evidence")
-    for name in ("language", "family", "version", *ACCESS_FACTS):
+    for name in ("language", "family", "version", "stated_date", *ACCESS_FACTS):
         if getattr(document, name) is None:
             stated[name] = attributes.get(name)
-    return replace(document, **stated)  # type: ignore[arg-type]
+    more = {name.removeprefix(_METADATA): value for name, value in attributes.items() if name.startswith(_METADATA)}
+    metadata = {**more, **document.metadata} if more else document.metadata
+    return replace(document, metadata=metadata, **stated)  # type: ignore[arg-type]

@@ -83,7 +83,7 @@ def read_below(folder: Path, relative: str, num_bytes: int) -> bytes:
     try:
         descriptor = _open_below(folder, [os.fsencode(part) for part in parts])
     except FileNotFoundError:
-        raw = [unquote_to_bytes(part) for part in parts]  # see _uri_of
+        raw = [unquote_to_bytes(part) for part in parts]  # see uri_of
         if any(part in (b"", b".", b"..") or b"/" in part or b"\x00" in part for part in raw):
             raise
         descriptor = _open_below(folder, raw)
@@ -120,7 +120,7 @@ def _list_local(root: Path, skipped: Counter[str]) -> Iterator[FileEntry]:
     except OSError as error:
         raise DataError(f"source folder {root} cannot be read ({type(error).__name__}); check its rights") from error
     if stat.S_ISREG(status.st_mode):
-        yield FileEntry(_uri_of(root.name), status.st_size, status.st_mtime_ns)
+        yield FileEntry(uri_of(root.name), status.st_size, status.st_mtime_ns)
         return
     if not stat.S_ISDIR(status.st_mode):
         raise DataError(f"source uri {root} is neither a folder nor a file; name a folder")
@@ -148,7 +148,7 @@ def _list_local(root: Path, skipped: Counter[str]) -> Iterator[FileEntry]:
                 except OSError:
                     skipped["unreadable"] += 1
                     continue
-                yield FileEntry(_uri_of(relative), seen.st_size, seen.st_mtime_ns)
+                yield FileEntry(uri_of(relative), seen.st_size, seen.st_mtime_ns)
             else:
                 skipped[kind] += 1
 
@@ -194,7 +194,7 @@ def _safe_parts(relative: str) -> list[str]:
     return parts
 
 
-def _uri_of(name: str) -> str:
+def uri_of(name: str) -> str:
     """A path as text; one that is not UTF-8 has its bytes percent-encoded, because records are UTF-8."""
     try:
         name.encode("utf-8")

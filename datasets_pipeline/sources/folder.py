@@ -7,15 +7,13 @@
   path_pattern: "^(?P<language>[a-z]{2})/(?P<version>v[0-9.]+)/(?P<family>.+)$"
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from datasets_pipeline import extract
-from datasets_pipeline.extract.stated import iso_language
 from datasets_pipeline.sources import files
 from datasets_pipeline.sources.base import (
     MEBIBYTE,
@@ -25,14 +23,14 @@ from datasets_pipeline.sources.base import (
     SourceConfig,
     with_stated_attributes,
 )
-from ingot.errors import RecipeError
+from datasets_pipeline.sources.globs import is_included
+from datasets_pipeline.sources.paths import PathStatements, stated_by_path
+from datasets_pipeline.sources.sidecars import SidecarOptions, refuse_bad_sidecar, with_sidecars
 
 VERSION = "1"
 
-_PATTERN_GROUPS = frozenset({"family", "version", "language"})
 
-
-class Config(SourceConfig, extract.ExtractOptions):
+class Config(SourceConfig, PathStatements, SidecarOptions, extract.ExtractOptions):
     """A folder of documents."""
 
     exclude: tuple[str, ...] = Field(
@@ -45,38 +43,19 @@ class Config(SourceConfig, extract.ExtractOptions):
         ge=1,
         description="Bytes from which a file is quarantined as too_large; a document of 64 MiB is a dump.",
     )
-    path_pattern: str | None = Field(
-        default=None,
-        description="Regular expression searched in the relative path; its named groups family, version and "
-        "language are what the path states about a page. Null: the path states nothing.",
-    )
-
-    @field_validator("path_pattern")
-    @classmethod
-    def _pattern_has_known_groups(cls, pattern: str | None) -> str | None:
-        if pattern is None:
-            return None
-        try:
-            groups = set(re.compile(pattern).groupindex)
-        except re.error as error:
-            raise RecipeError(f"path_pattern is not a regular expression ({error}); mend it or leave it out") from error
-        if not groups or groups - _PATTERN_GROUPS:
-            raise RecipeError(
-                f"path_pattern has the named groups {sorted(groups)}; use one or more of {sorted(_PATTERN_GROUPS)}, "
-                "e.g. '^(?P<version>[^/]+)/(?P<family>.+)$'"
-            )
-        return pattern
 
 
 def list_files(config: Config, skipped: Counter[str] | None = None) -> Iterator[FileEntry]:
     """The files the globs select, sorted; `skipped` counts what is not a readable file, by reason."""
-    pattern = re.compile(config.path_pattern) if config.path_pattern else None
-    for entry in files.list_tree(config.uri, config.include, config.exclude, skipped):
-        yield replace(entry, attributes=_stated_by_path(pattern, entry.uri)) if pattern else entry
+    entries = _with_sidecars(config, skipped) if config.sidecar else _listed(config, skipped)
+    for entry in entries:
+        # What a sidecar states is about this very file, so it says more than the path.
+        yield replace(entry, attributes=stated_by_path(config.path_pattern, entry.uri) | entry.attributes)
 
 
 def read_file(config: Config, entry: FileEntry) -> FileContent:
     """The bytes of one file, at most config.max_file_bytes."""
+    refuse_bad_sidecar(entry)
     return files.read_file(config.uri, entry, config.max_file_bytes)
 
 
@@ -92,10 +71,12 @@ def extraction_version(config: Config) -> dict[str, str]:
     )
 
 
-def _stated_by_path(pattern: re.Pattern[str], uri: str) -> dict[str, str]:
-    found = pattern.search(uri)
-    stated = {name: value for name, value in found.groupdict().items() if value} if found else {}
-    if "language" in stated:
-        language = iso_language(stated.pop("language"))
-        stated |= {"language": language} if language else {}
-    return stated
+def _listed(config: Config, skipped: Counter[str] | None) -> Iterator[FileEntry]:
+    return files.list_tree(config.uri, config.include, config.exclude, skipped)
+
+
+def _with_sidecars(config: Config, skipped: Counter[str] | None) -> Iterator[FileEntry]:
+    """The files with what their sidecars state; a glob that leaves out sidecars does not silence them."""
+    everything = list(files.list_tree(config.uri, ("**",), (), skipped))
+    chosen = [entry for entry in everything if is_included(entry.uri, config.include, config.exclude)]
+    return with_sidecars(chosen, everything, config)
