@@ -223,12 +223,5 @@ def test_the_extraction_version_follows_options_and_not_the_place(tmp_path):
     assert version != folder.extraction_version(config(tmp_path, python="docstrings"))
 
 
-def test_a_crash_point_names_the_file(tmp_path, monkeypatch):
-    log = tmp_path / "log"
-    monkeypatch.setenv("INGOT_CRASH_LOG", str(log))
-    folder.extract_file(config(tmp_path), FileEntry("a.md", 5), b"words")
-    assert log.read_text() == "extract.file\n"
-
-
 def test_every_reason_has_a_sentence():
     assert all(sentence and sentence[0].islower() for sentence in REASONS.values())
