@@ -59,7 +59,7 @@ def _docstrings(decoded: Decoded, uri: str) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an invalid escape in a foreign file is not news, and shows its line
             tree = ast.parse(decoded.text.replace("\r\n", "\n").replace("\r", "\n"))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last is how the parser says "too deep"
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last says "nested too deeply"
         line = f" at line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise ExtractionError("parser_error", f"{uri}: not valid Python{line}; exclude it or read its source") from None
     parts = []
