@@ -74,12 +74,12 @@ def type_inside_zip(data: bytes) -> str | None:
 def type_inside_ole(data: bytes) -> str | None:
     """The media type of the legacy office file an OLE file is, None for another kind. Never raises."""
     names = ole.root_names(data)
-    return next((media_type for stream, media_type in _BY_STREAM if stream in names), None)
+    return next((media_type for stream, media_type in _BY_STREAM if stream.lower() in names), None)
 
 
 def is_encrypted_ooxml(data: bytes) -> bool:
     """True for a password-protected DOCX, PPTX or XLSX: an OLE file around the encrypted zip ([MS-OFFCRYPTO])."""
-    return data.startswith(ole.SIGNATURE) and ENCRYPTED_STREAM in ole.root_names(data)
+    return data.startswith(ole.SIGNATURE) and ENCRYPTED_STREAM.lower() in ole.root_names(data)
 
 
 def _opening(members: zipfile.ZipFile, name: str) -> bytes:

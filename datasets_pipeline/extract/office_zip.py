@@ -89,10 +89,9 @@ class OfficeZip:
         clean = io.BytesIO()
         with zipfile.ZipFile(clean, "w", zipfile.ZIP_STORED) as target:
             for name in self._members:
-                if replaced is not None and name in replaced:
-                    part = replaced[name]
-                else:
-                    part = b"" if _MEDIA.search(name) else self.read(name)
+                part = (replaced or {}).get(name)
+                if part is None:
+                    part = self.read(name) if self.holds_text(name) else b""
                     part = self._checked(name, part, _REFUSED) if _looks_like_xml(part) else part
                 target.writestr(zipfile.ZipInfo(name), part)
         clean.seek(0)
@@ -100,7 +99,12 @@ class OfficeZip:
 
     def num_bytes(self) -> int:
         """Uncompressed bytes of the parts that may hold text."""
-        return sum(member.file_size for name, member in self._members.items() if not _MEDIA.search(name))
+        return sum(member.file_size for name, member in self._members.items() if self.holds_text(name))
+
+    @staticmethod
+    def holds_text(name: str) -> bool:
+        """False for pictures, films, fonts, macros and embedded files, which are never unpacked."""
+        return _MEDIA.search(name) is None
 
     def _check_members(self, data: bytes) -> None:
         members = sorted(self._zip.infolist(), key=lambda member: member.header_offset)

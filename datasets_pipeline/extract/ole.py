@@ -27,14 +27,14 @@ class _Entry:
 
 
 def root_names(data: bytes) -> frozenset[str]:
-    """Names of the streams and storages at the root."""
-    return frozenset(entry.name for entry in _File(data).children)
+    """Names of the streams and storages at the root, in lower case: their case tells nothing apart."""
+    return frozenset(entry.name.lower() for entry in _File(data).children)
 
 
 def stream(data: bytes, name: str) -> bytes:
-    """A stream at the root; empty when there is none, cut where its chain is broken."""
+    """A stream at the root, its name in any case; empty when there is none, cut where its chain is broken."""
     file = _File(data)
-    return next((file.read(entry) for entry in file.children if entry.name == name), b"")
+    return next((file.read(entry) for entry in file.children if entry.name.lower() == name.lower()), b"")
 
 
 def packed(name: str, content: bytes) -> bytes:

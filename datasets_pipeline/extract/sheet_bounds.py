@@ -23,6 +23,7 @@ _MAX_COLUMNS = 16_384
 # Records of XLSB ([MS-XLSB] 2.3.1) that begin a row, and that hold a value in a column of it.
 _ROW_RECORD = 0
 _CELL_RECORDS = range(2, 12)
+_BEGIN_DATA_RECORD = 145
 
 
 # Records of XLS ([MS-XLS] 2.4): a part begins, the used cells as stated, a value (each begins with row and column).
@@ -56,7 +57,7 @@ def num_cells(office: OfficeZip, media_type: str) -> Iterator[int]:
         return
     # Sheets may have any name; whatever is a sheet by its content or its place is measured.
     for name in office.names:
-        if media_type == XLSB and name.lower().endswith(".bin"):
+        if media_type == XLSB and name.lower().endswith(".bin") and office.holds_text(name):
             yield cells_of_xlsb(office.read(name))
         elif name.lower().endswith(".xml") and (_SHEET.match(name) or b"sheetData" in office.read(name)):
             yield _cells_of_xlsx(office.read_xml(name))
@@ -104,12 +105,14 @@ def _column(letters: str) -> int:
 def cells_of_xlsb(part: bytes) -> int:
     box = _Box()
     row = position = 0
+    inside = False  # of the table of cells; other parts of a workbook have none
     while position < len(part):
         kind, position = _variable(part, position, 2)
         size, position = _variable(part, position, 4)
-        if kind == _ROW_RECORD:
+        inside = inside or kind == _BEGIN_DATA_RECORD
+        if inside and kind == _ROW_RECORD:
             row = int.from_bytes(part[position : position + 4], "little")
-        elif kind in _CELL_RECORDS:
+        elif inside and kind in _CELL_RECORDS:
             box.add(row, int.from_bytes(part[position : position + 4], "little"))
         position += size
     return box.num_cells()

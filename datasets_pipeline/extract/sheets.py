@@ -6,6 +6,7 @@ are left out. Values are read as stored (dates in ISO 8601, numbers with 15 digi
 as the results kept in the file; comments, charts and formats are not read. Hidden sheets say so in their metadata.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from io import BytesIO
@@ -25,6 +26,7 @@ LIBRARIES = ("python-calamine",)
 
 _MAX_CELLS = 4_000_000
 """Cells of one sheet between its first and its last value, empty ones too: the library holds 24 bytes for each."""
+_FORGED_COUNT = re.compile(rb"\buniqueCount(?=\s*=\s*[\"'][+\s0]*[0-9]{8})")
 
 
 def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> ExtractionResult:
@@ -34,12 +36,12 @@ def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> 
         data = _checked_xls(data, uri)
     else:
         office = OfficeZip(data, uri)
+        _refuse_encrypted_ods(office, media_type)
         properties = office_xml.odf_properties if media_type == ODS else office_xml.ooxml_properties
         stated = office_xml.stated(**properties(office))
-        _refuse_encrypted_ods(office, media_type)
         if max(sheet_bounds.num_cells(office, media_type), default=0) > _MAX_CELLS:
             raise _too_large(uri)
-        data = office.repacked().getvalue()
+        data = office.repacked(_with_honest_counts(office)).getvalue()
     workbook = _open(data, uri)
     documents: list[ExtractedDocument] = []
     rejects: list[Reject] = []
@@ -71,6 +73,16 @@ def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> 
     if not documents and not rejects:
         raise ExtractionError("empty", f"{uri}: none of its {num_sheets} sheets holds a value")
     return ExtractionResult(documents, rejects)
+
+
+def _with_honest_counts(office: OfficeZip) -> dict[str, bytes]:
+    """The parts that claim ten million strings or more, for which the library would make room, without the claim."""
+    parts = (name for name in office.names if name.lower().endswith(".xml"))
+    return {
+        name: honest
+        for name in parts
+        if (honest := _FORGED_COUNT.sub(b"statedCount", part := office.read_xml(name))) != part
+    }
 
 
 def _checked_xls(data: bytes, uri: str) -> bytes:

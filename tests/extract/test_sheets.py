@@ -140,6 +140,16 @@ def test_the_cells_of_a_binary_workbook_are_counted() -> None:
     def cell(row: int, column: int) -> bytes:
         return b"\x00\x04" + struct.pack("<I", row) + b"\x05\x10" + struct.pack("<2Id", column, 0, 1.5)
 
-    assert sheet_bounds.cells_of_xlsb(cell(0, 0) + cell(9, 4)) == 50
-    assert sheet_bounds.cells_of_xlsb(cell(0, 0) + cell(1_048_575, 16_383)) == 1_048_576 * 16_384
+    begin = b"\x91\x01\x00"
+    assert sheet_bounds.cells_of_xlsb(begin + cell(0, 0) + cell(9, 4)) == 50
+    assert sheet_bounds.cells_of_xlsb(begin + cell(0, 0) + cell(1_048_575, 16_383)) == 1_048_576 * 16_384
+    assert sheet_bounds.cells_of_xlsb(cell(0, 0) + cell(1_048_575, 16_383)) == 0
     assert sheet_bounds.cells_of_xlsb(b"\xff" * 50) == 0
+
+
+def test_a_forged_number_of_strings_makes_no_room() -> None:
+    data = xlsx({"a": [["x", "uniqueCount"]]})
+    name = "xl/sharedStrings.xml"
+    forged = part_of(data, name).replace(b'uniqueCount="2"', b"uniqueCount = '4294967296'")
+    (document,) = read(with_part(data, name, forged)).documents
+    assert document.text == "# a\n\n| x | uniqueCount |\n| --- | --- |"
