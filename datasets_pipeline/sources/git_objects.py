@@ -231,6 +231,7 @@ class Repository:
                 raise DataError(
                     f"git {arguments[0]} cannot read the repository {self._place} (exit status {status}); run "
                     "`git fsck` there; a partial clone needs its missing objects fetched"
+                    + (", or set commit_dates: false" if arguments[0] == "log" else "")
                 )
 
     @contextmanager

@@ -109,7 +109,7 @@ def test_a_recipe_is_read_with_every_default_filled_in(read: Callable[..., Recip
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("corpos", "x", r"^corpos: unknown key \(value 'x'\); did you mean corpus\? known: approval, corpus, "),
+        ("corpos", "x", r"^corpos: unknown key \(value 'x'\); did you mean corpus\? known: approval, classific"),
         ("heldout.shar", 0.1, r"^heldout\.shar: unknown key \(value 0\.1\); did you mean share\? known: share$"),
         ("dedup.near.treshold", 1, r"^dedup\.near\.treshold: unknown key .* did you mean threshold\?"),
         ("sources.0.inclde", ["*"], r"^sources\.0 \(source folder\)\.inclde: unknown key .* did you mean include\?"),

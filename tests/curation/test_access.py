@@ -110,3 +110,15 @@ def test_what_is_dropped_is_not_held_out_either(tmp_path: Path) -> None:
     inside = {row["uri"] for row in road.shard_rows(night)}
     assert inside == {f"{n}.md" for n in range(15)}
     assert road.shard_rows(night, "heldout")
+
+
+def test_a_document_with_a_bad_sidecar_is_counted_and_comes_back_once_it_is_mended(tmp_path: Path) -> None:
+    road = road_with(tmp_path, {"docs": {"a.md": page(1), "b.md": page(2)}}, {"docs": {"sidecar": "{path}.json"}})
+    road.corpus.write("docs", "a.md.json", '{"classification": "sec')
+    night = road.run()
+    assert (night.reasons, list(road.outcomes(night))) == ({"docs": {"bad_sidecar": 1}}, ["docs:b.md"])
+    assert road.run().opened == 0
+    road.corpus.write("docs", "a.md.json", '{"classification": "secret"}')
+    night = road.run()
+    assert (night.opened, night.reasons["docs"], len(road.outcomes(night))) == (1, {}, 2)
+    assert night.manifest.identity.statistics["access"] == {"strictest": "secret", "unclassified": 1}
