@@ -17,9 +17,9 @@ from datasets_pipeline.sources.base import ExtractionError, ExtractionResult, Re
 
 __all__ = ["ExtractOptions", "extract", "extraction_version"]
 
-_MODULES = ("text", "markdown", "html", "python_source", "package_metadata")
+_MODULES = ("text", "markdown", "html", "python_source", "package_metadata", "rst", "notebook", "code")
 # Modules that shape the text of several media types.
-_SHARED = ("children", "decoding", "licences", "media_types")
+_SHARED = ("children", "decoding", "licences", "media_types", "markdown_writing")
 
 
 def extract(data: bytes, uri: str, media_type: str | None, options: ExtractOptions) -> ExtractionResult:
