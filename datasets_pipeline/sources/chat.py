@@ -11,9 +11,7 @@ changes the bytes of the entry, and of its documents only those that the day add
 messages and bots are left out unless the recipe asks for them; speakers are letters unless it keeps their names.
 """
 
-import io
 import posixpath
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -44,12 +42,12 @@ from datasets_pipeline.sources.chat_formats import (
 from datasets_pipeline.sources.conversations import Names, documents_of
 from datasets_pipeline.sources.globs import is_included
 from datasets_pipeline.sources.packed import BoundedReader
+from datasets_pipeline.sources.zips import ZipMembers
 from ingot.crashpoints import crashpoint
 from ingot.digests import digest_of
 
 VERSION = "1"
 
-_MAX_MEMBERS = 200_000
 _USERS = ("users.json", "org_users.json")
 _JSON_LINES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".jsonl.zst", ".ndjson.gz")
 
@@ -274,35 +272,11 @@ def _unjoined(data: bytes, uri: str) -> list[_Part]:
 
 
 def _unzipped(data: bytes, uri: str, config: Config) -> list[_Part]:
-    """The chat files of a zip, user lists first, then by name; sizes are believed only after reading."""
-    parts: list[_Part] = []
-    failure, size = "", 0
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-            if len(members) > _MAX_MEMBERS:
-                raise ExtractionError("too_large", f"{uri}: {len(members):,} members; unpack it and name the folder")
-            for member in sorted(members, key=lambda m: (posixpath.basename(m.filename) not in _USERS, m.filename)):
-                if not _is_chat_file(config, member.filename):
-                    continue
-                if member.flag_bits & 1:
-                    raise ExtractionError("encrypted", f"{uri}: its members are encrypted; unpack it with the password")
-                with archive.open(member) as file:
-                    content = file.read(config.max_decompressed_bytes - size + 1)
-                size += len(content)
-                if size > config.max_decompressed_bytes or size > 16 * MEBIBYTE + 200 * len(data):
-                    raise ExtractionError(
-                        "too_large",
-                        f"{uri}: more than {size:,} bytes after decompression; raise max_decompressed_bytes",
-                    )
-                parts.append(_Part(member.filename, 0, content))
-    except ExtractionError:
-        raise
-    except Exception as error:  # zipfile raises what it pleases on damaged archives
-        failure = type(error).__name__
-    if failure:
-        raise ExtractionError("parser_error", f"{uri}: reading it as a zip raised {failure}; fetch it again")
-    return parts
+    """The chat files of a zip, user lists first, then by name."""
+    members = ZipMembers(data, uri, config.max_decompressed_bytes)
+    wanted = [name for name in members.names if _is_chat_file(config, name)]
+    wanted.sort(key=lambda name: (posixpath.basename(name) not in _USERS, name))
+    return [_Part(name, 0, members.read(name)) for name in wanted]
 
 
 def _is_chat_file(config: Config, name: str) -> bool:
