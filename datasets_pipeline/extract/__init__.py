@@ -19,13 +19,13 @@ from datasets_pipeline.sources.base import ExtractionError, ExtractionResult, Re
 __all__ = ["ExtractOptions", "extract", "extraction_version"]
 
 _MODULES = (
-    "text", "markdown", "html", "python_source", "package_metadata",
+    "text", "markdown", "html", "rst", "notebook", "code", "python_source", "package_metadata",
     "docx", "pptx", "odf", "sheets", "epub", "legacy_office",
 )  # fmt: skip
 # Modules that shape the text of several media types.
 _SHARED = (
-    "children", "containers", "decoding", "licences", "media_types", "office_html", "office_xml", "office_zip",
-    "ole", "omml", "sheet_bounds", "tables",
+    "children", "containers", "decoding", "licences", "markdown_writing", "media_types", "office_html", "office_xml",
+    "office_zip", "ole", "omml", "sheet_bounds", "tables",
 )  # fmt: skip
 
 

@@ -36,7 +36,11 @@ PYTHON = "text/x-python"
 PACKAGE_METADATA = "text/x-python-metadata"
 BINARY = "application/octet-stream"
 
-_BY_NAME = {"METADATA": PACKAGE_METADATA, "PKG-INFO": PACKAGE_METADATA}
+_BY_NAME = {
+    "METADATA": PACKAGE_METADATA, "PKG-INFO": PACKAGE_METADATA, "Makefile": "text/x-makefile",
+    "GNUmakefile": "text/x-makefile", "Dockerfile": "text/x-dockerfile", "Containerfile": "text/x-dockerfile",
+    "CMakeLists.txt": "text/x-cmake", "Rakefile": "text/x-ruby", "Gemfile": "text/x-ruby",
+}  # fmt: skip
 _BY_EXTENSION = {
     "md": MARKDOWN, "markdown": MARKDOWN, "mdx": MARKDOWN, "qmd": MARKDOWN,
     "html": HTML, "htm": HTML, "xhtml": HTML, "shtml": HTML,
@@ -49,6 +53,22 @@ _BY_EXTENSION = {
     "kt": "text/x-kotlin", "lua": "text/x-lua", "pl": "text/x-perl", "r": "text/x-r", "rb": "text/x-ruby",
     "rs": "text/x-rust", "scala": "text/x-scala", "sh": "text/x-shellscript", "sql": "text/x-sql",
     "swift": "text/x-swift", "ts": "text/x-typescript", "css": "text/css",
+    "mjs": "text/javascript", "cjs": "text/javascript", "jsx": "text/javascript", "tsx": "text/x-typescript",
+    "mts": "text/x-typescript", "cts": "text/x-typescript", "kts": "text/x-kotlin", "pm": "text/x-perl",
+    "cxx": "text/x-c++", "hh": "text/x-c++", "hxx": "text/x-c++", "inl": "text/x-c++", "cu": "text/x-cuda",
+    "bash": "text/x-shellscript", "zsh": "text/x-shellscript", "ksh": "text/x-shellscript",
+    "fish": "text/x-shellscript", "ps1": "text/x-powershell", "psm1": "text/x-powershell", "bat": "text/x-batch",
+    "cmd": "text/x-batch", "php": "text/x-php", "mm": "text/x-objectivec", "hs": "text/x-haskell",
+    "ml": "text/x-ocaml", "mli": "text/x-ocaml", "erl": "text/x-erlang", "ex": "text/x-elixir",
+    "exs": "text/x-elixir", "clj": "text/x-clojure", "cljs": "text/x-clojure", "jl": "text/x-julia",
+    "dart": "text/x-dart", "groovy": "text/x-groovy", "gradle": "text/x-groovy", "f90": "text/x-fortran",
+    "f95": "text/x-fortran", "f": "text/x-fortran", "adb": "text/x-ada", "ads": "text/x-ada", "cob": "text/x-cobol",
+    "cbl": "text/x-cobol", "pas": "text/x-pascal", "vb": "text/x-vb", "fs": "text/x-fsharp", "zig": "text/x-zig",
+    "nim": "text/x-nim", "lisp": "text/x-lisp", "el": "text/x-lisp", "scm": "text/x-scheme", "s": "text/x-asm",
+    "asm": "text/x-asm", "proto": "text/x-protobuf", "tf": "text/x-terraform", "mk": "text/x-makefile",
+    "cmake": "text/x-cmake", "vue": "text/x-vue", "scss": "text/x-scss", "sass": "text/x-scss",
+    "less": "text/x-scss", "sv": "text/x-verilog", "vhd": "text/x-vhdl", "vhdl": "text/x-vhdl", "tcl": "text/x-tcl",
+    "awk": "text/x-awk", "graphql": "text/x-graphql", "sol": "text/x-solidity",
     "json": "application/json", "yaml": "application/yaml", "yml": "application/yaml",
     "toml": "application/toml", "xml": "application/xml", "ini": "text/x-ini", "cfg": "text/x-ini",
     "pdf": "application/pdf", "rtf": RTF, "epub": EPUB,
@@ -87,6 +107,12 @@ TEXT_APPLICATIONS = frozenset({"application/json", "application/yaml", "applicat
 # Text on the wire, but with a structure that reading as plain text would spoil; extractors of their own.
 _STRUCTURED = frozenset({"message/rfc822", "application/mbox", "application/x-ipynb+json", "image/svg+xml"})
 _MARKUP = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_SHEBANG = re.compile(rb"#![ \t]*\S{0,200}?/(?:env[ \t]+(?:-\S{1,20}[ \t]+)?)?([A-Za-z]{1,20})[\d.]*(?:\s|\Z)")
+_BY_INTERPRETER = {
+    **dict.fromkeys(("sh", "bash", "dash", "zsh", "ksh", "fish"), "text/x-shellscript"),
+    "python": PYTHON, "pypy": PYTHON, "perl": "text/x-perl", "ruby": "text/x-ruby", "node": "text/javascript",
+    "lua": "text/x-lua", "php": "text/x-php", "Rscript": "text/x-r", "awk": "text/x-awk", "tclsh": "text/x-tcl",
+}  # fmt: skip
 _SNIFFED_BYTES = 8192
 
 
@@ -110,6 +136,12 @@ def stated_media_type(uri: str) -> str | None:
     name = posixpath.basename(uri)
     extension = name.rpartition(".")[2].lower() if "." in name[1:] else ""
     return _BY_NAME.get(name) or _BY_EXTENSION.get(extension)
+
+
+def interpreter_of(data: bytes) -> str | None:
+    """The program a `#!` line names, without its version: `#!/usr/bin/env python3.11` is `python`."""
+    found = _SHEBANG.match(data[:300])
+    return found.group(1).decode("ascii") if found else None
 
 
 def is_text(media_type: str) -> bool:
@@ -156,6 +188,9 @@ def _signature(data: bytes) -> str | None:
 def _sniff(data: bytes) -> str:
     if not looks_like_text(data):
         return BINARY
+    interpreter = interpreter_of(data)
+    if interpreter:
+        return _BY_INTERPRETER.get(interpreter, PLAIN)
     return HTML if _MARKUP.match(_without_opening_comments(data[:_SNIFFED_BYTES])) else PLAIN
 
 

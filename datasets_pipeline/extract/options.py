@@ -27,6 +27,12 @@ class ExtractOptions(BaseModel):
         default=None,
         description="Encoding of files that are neither UTF-8 nor UTF-16, e.g. shift_jis; null tries cp1252.",
     )
+    notebook_output_characters: int = Field(
+        default=2000,
+        ge=0,
+        description="Characters of text output kept of each cell of a notebook; 0 keeps none. Enough for a result "
+        "or the head of a table; logs of a training run are not prose.",
+    )
     max_odd_share: float = Field(
         default=0.02,
         ge=0.0,

@@ -15,13 +15,13 @@ import re
 import tokenize
 import warnings
 
+from datasets_pipeline.extract.code import source_licence
 from datasets_pipeline.extract.decoding import Decoded, decode
-from datasets_pipeline.extract.licences import spdx_of_header
 from datasets_pipeline.extract.media_types import PYTHON, RESTRUCTURED_TEXT
 from datasets_pipeline.extract.options import ExtractOptions
 from datasets_pipeline.sources.base import ExtractedDocument, ExtractionError, ExtractionResult
 
-VERSION = "1"
+VERSION = "2"
 MEDIA_TYPES = (PYTHON,)
 
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -30,7 +30,7 @@ _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> ExtractionResult:
     """The file's source, or its docstrings (options.python), as one document; none without docstrings."""
     decoded = decode(data, uri, declared=_cookie(data) or options.encoding, max_odd_share=options.max_odd_share)
-    licence, evidence = spdx_of_header(decoded.text) or (None, None)
+    licence, evidence = source_licence(decoded.text) or (None, None)
     docstrings = options.python == "docstrings"
     text = _docstrings(decoded, uri) if docstrings else decoded.text
     if docstrings and not text:
@@ -44,7 +44,7 @@ def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> 
         extractor_version=VERSION,
         licence=licence,
         licence_evidence=evidence,
-        metadata=decoded.metadata,
+        metadata=decoded.metadata if docstrings else decoded.metadata | {"programming_language": "Python"},
     )
     return ExtractionResult([document])
 
