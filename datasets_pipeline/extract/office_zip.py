@@ -17,9 +17,9 @@ VERSION = "1"
 
 MAX_RATIO = 200
 FREE_BYTES = 16 * MEBIBYTE
-"""Below this many uncompressed bytes no ratio counts: an empty sheet of 10 kB may unpack to 3 MB."""
+"""Below this many uncompressed bytes no ratio counts: repetitive markup is small when packed and costs nothing."""
 MAX_BYTES = 256 * MEBIBYTE
-"""Uncompressed bytes of one office file, pictures aside; 256 MiB of XML are some 2 GB in a parser."""
+"""Uncompressed bytes of one office file, pictures aside; a parser holds several times as much."""
 
 # Members that hold no text; their bytes are never unpacked.
 _MEDIA = re.compile(
