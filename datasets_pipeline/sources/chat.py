@@ -43,7 +43,6 @@ from datasets_pipeline.sources.conversations import Names, documents_of
 from datasets_pipeline.sources.globs import is_included
 from datasets_pipeline.sources.packed import BoundedReader
 from datasets_pipeline.sources.zips import ZipMembers
-from ingot.crashpoints import crashpoint
 from ingot.digests import digest_of
 
 VERSION = "1"
@@ -136,7 +135,6 @@ def read_file(config: Config, entry: FileEntry) -> FileContent:
 
 def extract_file(config: Config, entry: FileEntry, data: bytes) -> ExtractionResult:
     """The conversations of one entry. Raises ExtractionError for the entry as a whole."""
-    crashpoint("extract.file", entry.uri)
     if not data:
         raise ExtractionError("empty", f"{entry.uri}: the file is empty (0 bytes)")
     prefix, found = "", Export()

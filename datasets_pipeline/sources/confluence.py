@@ -38,7 +38,6 @@ from datasets_pipeline.sources.base import (
 from datasets_pipeline.sources.confluence_entities import Export, Page, read_entities
 from datasets_pipeline.sources.globs import is_included
 from datasets_pipeline.sources.zips import ZipMembers
-from ingot.crashpoints import crashpoint
 
 VERSION = "1"
 
@@ -93,7 +92,6 @@ def read_file(config: Config, entry: FileEntry) -> FileContent:
 
 def extract_file(config: Config, entry: FileEntry, data: bytes) -> ExtractionResult:
     """The pages and attachments of one file. Raises ExtractionError for the file as a whole."""
-    crashpoint("extract.file", entry.uri)
     if not data:
         raise ExtractionError("empty", f"{entry.uri}: the file is empty (0 bytes)")
     name = posixpath.basename(entry.uri)

@@ -34,7 +34,6 @@ from datasets_pipeline.sources.base import (
     with_stated_attributes,
 )
 from datasets_pipeline.sources.packed import BoundedReader
-from ingot.crashpoints import crashpoint
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +102,6 @@ def read_file(config: Config, entry: FileEntry) -> FileContent:
 
 def extract_file(config: Config, entry: FileEntry, data: bytes) -> ExtractionResult:
     """One document a page; a cut dump keeps the pages before the cut. Raises ExtractionError for the dump."""
-    crashpoint("extract.file", entry.uri)
     if not data:
         raise ExtractionError("empty", f"{entry.uri}: the file is empty (0 bytes)")
     dump = _Dump(config, entry.uri)

@@ -149,12 +149,7 @@ def test_docstrings_of_an_installed_package_are_read():
     assert any("pluggy._manager.PluginManager.register\n\n" in text for text in texts)
 
 
-<<<<<<< HEAD
 def test_a_recipe_finds_the_sources_by_name_and_no_module_that_is_none():
     names = set(registry.names("source"))
     assert {"folder", "jsonl", "parquet", "python_packages", "git", "captioned_images"} <= names
     assert not {"base", "files", "records", "globs", "sidecars", "paths", "access"} & names
-=======
-def test_a_recipe_finds_the_sources_by_name():
-    assert {"folder", "jsonl", "parquet", "python_packages"} <= set(registry.names("source"))
-
