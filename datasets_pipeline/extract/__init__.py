@@ -1,7 +1,8 @@
 """Bytes to text: one file per media type, one door for all of them.
 
 A module has VERSION, MEDIA_TYPES and `extract(data, uri, media_type, options) -> ExtractionResult`; LIBRARIES
-names the distributions and `programs()` the external programs whose versions shape its text, where there are any.
+names the distributions and `programs()` the external programs whose versions shape its text, `models(options)` the
+digests of the data files that do, where there are any.
 Whatever a parser does with hostile bytes, only ExtractionError leaves this door.
 """
 
@@ -17,9 +18,9 @@ from datasets_pipeline.sources.base import ExtractionError, ExtractionResult, Re
 
 __all__ = ["ExtractOptions", "extract", "extraction_version"]
 
-_MODULES = ("text", "markdown", "html", "python_source", "package_metadata")
+_MODULES = ("text", "markdown", "html", "python_source", "package_metadata", "pdf", "image")
 # Modules that shape the text of several media types.
-_SHARED = ("children", "decoding", "licences", "media_types")
+_SHARED = ("children", "decoding", "licences", "media_types", "ocr", "page_lines")
 
 
 def extract(data: bytes, uri: str, media_type: str | None, options: ExtractOptions) -> ExtractionResult:
@@ -58,6 +59,8 @@ def extraction_version(options: ExtractOptions) -> dict[str, str]:
         versions |= {library: importlib.metadata.version(library) for library in getattr(module, "LIBRARIES", ())}
         # A machine without a program reads other files than one with it: that is another version, not a surprise.
         versions |= {f"program.{name}": version for name, version in getattr(module, "programs", dict)().items()}
+        if hasattr(module, "models"):
+            versions |= {f"model.{name}": digest for name, digest in module.models(options).items()}
     versions["text"] = TEXT_VERSION
     versions["unicode"] = UNICODE_VERSION
     if options.python == "docstrings":
