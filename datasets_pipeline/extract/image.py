@@ -13,7 +13,7 @@ from datasets_pipeline.extract import ocr
 from datasets_pipeline.extract.options import ExtractOptions
 from datasets_pipeline.extract.page_lines import Page
 from datasets_pipeline.extract.page_text import text_of
-from datasets_pipeline.sources.base import ExtractedDocument, ExtractionError, ExtractionResult
+from datasets_pipeline.sources.base import ExtractedDocument, ExtractionError, ExtractionResult, Reject
 
 VERSION = "1"
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/tiff")
@@ -34,10 +34,19 @@ def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> 
         raise ExtractionError("no_text_layer", f"{uri}: a picture; {ocr.remedy(options)}")
     pages: list[Page] = []
     confidences: list[float] = []
+    failed: list[ExtractionError] = []
     for frame, dpi in _frames(_open(data, uri), uri):
-        recognized = ocr.recognize(frame, uri, options, dpi=dpi)
+        try:
+            recognized = ocr.recognize(frame, uri, options, dpi=dpi)
+        except ExtractionError as error:
+            if error.reason == "timeout":
+                raise
+            failed.append(error)
+            continue
         pages.append(recognized.page)
         confidences += recognized.confidences
+    if failed and not pages:
+        raise failed[0]
     if not ocr.are_words(confidences):
         raise ExtractionError(
             "no_text_layer", f"{uri}: no text was recognized in the picture; exclude pictures that are no pages of text"
@@ -46,7 +55,7 @@ def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> 
         text=text_of(pages), start=0, end=len(data), media_type=media_type, extractor="image",
         extractor_version=VERSION, metadata={"pages": len(pages), **ocr.summary(confidences)},
     )  # fmt: skip
-    return ExtractionResult([document])
+    return ExtractionResult([document], [Reject(0, len(data), e.reason, None, e.message) for e in failed])
 
 
 def _open(data: bytes, uri: str) -> Any:

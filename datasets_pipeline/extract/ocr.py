@@ -8,6 +8,7 @@ where either is absent, that is said there too, and pictures are rejects `no_tex
 import hashlib
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -26,7 +27,8 @@ VERSION = "1"
 ABSENT = "absent"
 MAX_PIXELS = 40_000_000
 """Of a picture that is recognized; A4 at 600 dpi has 35 million. Larger ones are made smaller."""
-_WALL_SECONDS = 300  # a backstop; the jail's limit on processor time comes first
+_CPU_SECONDS = 120  # for one picture; a clean page takes 1 to 5, one of grey noise more than 100
+_WALL_SECONDS = 900  # a backstop
 _SURE = 0.6
 _MIN_SURE_WORDS = 3
 _CELL_GAP = 2.5  # line heights of white space between words of one line that are two cells
@@ -114,18 +116,31 @@ def _run(picture: bytes, uri: str, options: ExtractOptions, dpi: int) -> str:
     if "TESSDATA_PREFIX" in os.environ:
         environment["TESSDATA_PREFIX"] = os.environ["TESSDATA_PREFIX"]
     try:
-        done = subprocess.run(command, input=picture, capture_output=True, env=environment, timeout=_WALL_SECONDS)
+        code, table = _call(command, picture, environment)
     except subprocess.TimeoutExpired:
         reason, what = "timeout", f"took more than {_WALL_SECONDS} seconds; it is tried again in the next run"
     except OSError as error:
         reason, what = "parser_error", f"could not be started ({type(error).__name__}); check its installation"
     else:
-        if done.returncode == 0:
-            return done.stdout.decode("utf-8", "replace")
-        limit = done.returncode == -signal.SIGXCPU
-        reason = "cpu_limit" if limit else "parser_crashed" if done.returncode < 0 else "parser_error"
-        what = f"ended with code {done.returncode}; look at the picture, and exclude the file if it holds no text"
+        if code == 0:
+            return table.decode("utf-8", "replace")
+        reason = "cpu_limit" if code == -signal.SIGXCPU else "parser_crashed" if code < 0 else "parser_error"
+        what = f"ended with code {code}; look at the picture, and exclude the file if it holds no text"
     raise ExtractionError(reason, f"{uri}: tesseract {what}")
+
+
+def _call(command: list[str], picture: bytes, environment: dict[str, str]) -> tuple[int, bytes]:
+    """(exit code, standard output) of tesseract on a picture. Its processor time is limited: noise takes for ever."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment) as process:
+        if hasattr(resource, "prlimit"):  # of Linux; set from outside, as nothing may run between fork and exec
+            resource.prlimit(process.pid, resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS + 5))
+        try:
+            output, _ = process.communicate(picture, timeout=_WALL_SECONDS)
+        except BaseException:
+            process.kill()
+            raise
+    return process.returncode, output
 
 
 def _read_table(table: str, points: float) -> tuple[Page, tuple[float, ...]]:

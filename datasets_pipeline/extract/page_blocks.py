@@ -15,7 +15,7 @@ from datasets_pipeline.extract.page_hyphens import Joiner, is_cut
 from datasets_pipeline.extract.page_lines import Row, Segment, is_right_to_left
 from datasets_pipeline.extract.page_tables import column_rows
 
-PARAGRAPH, HEADING, ITEM, TABLE, CODE = "paragraph", "heading", "item", "table", "code"
+PARAGRAPH, HEADING, ITEM, TABLE, CODE, ASIDE = "paragraph", "heading", "item", "table", "code", "aside"
 
 _BULLETS = "•◦▪▫■□●○‣⁃∙·►➢➤✓✔❖◆◊\uf0b7\uf0a7\uf0d8\uf076\uf0fc"
 _BULLET = re.compile(rf"(?:[{_BULLETS}]|[-–—*](?=\s))\s*")
@@ -145,7 +145,7 @@ def _table(rows: list[Row], start: int, typography: Typography, joiner: Joiner) 
             last = end
         end += 1
     end = last + 1
-    if sum(_num_cells(row) >= 2 for row in rows[start:end]) < 2:
+    if sum(_num_cells(row) >= 2 for row in rows[start:end]) < 2 and _num_cells(rows[start]) < 3:
         return start, None
     return end, Block(TABLE, lines=column_rows(rows[start:end], joiner))
 
@@ -266,7 +266,7 @@ def _goes_on(rows: list[Row], index: int, kind: str, typography: Typography, reg
     leading = region.leading or 1.45 * last.size
     if not 0 < step <= 1.3 * max(leading, last.size):
         return False
-    if _BULLET.match(row.text) or _heading_level(rows, index, typography):
+    if (_BULLET.match(row.text) and not _is_separator(row, last)) or _heading_level(rows, index, typography):
         return False
     if is_cut(last.text):
         return True
@@ -285,6 +285,11 @@ def _goes_on(rows: list[Row], index: int, kind: str, typography: Typography, reg
         ):
             return False
     return True
+
+
+def _is_separator(row: Row, last: Row) -> bool:
+    """A dot that parts keywords, and happens to stand at the start of a line."""
+    return row.text[0] in "·∙•" and row.text[0] in last.text[1:]
 
 
 def _was_ended(last: Row, row: Row, region: _Region) -> bool:
@@ -312,11 +317,12 @@ def _rounded(size: float) -> float:
 def merged(blocks: Iterable[Block], joiner: Joiner) -> list[Block]:
     """Paragraphs that a column or page end cut, put together: open ones, with one that starts in lower case."""
     result: list[Block] = []
+    last: Block | None = None
     for block in blocks:
-        last = result[-1] if result else None
         goes_on = last is not None and last.is_open and block.is_first and block.kind == PARAGRAPH
         if goes_on and last is not None and (is_cut(last.text) or block.text[0].islower()):
             last.text, last.is_open = joiner.join(last.text, block.text), block.is_open
-        else:
-            result.append(block)
+            continue
+        result.append(block)
+        last = last if block.kind == ASIDE else block
     return result

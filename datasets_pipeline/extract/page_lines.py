@@ -120,10 +120,8 @@ def _height(row: list[Segment]) -> float:
 
 
 def _same_height(row: list[Segment], segment: Segment) -> bool:
-    tallest = max(row, key=lambda s: s.bottom - s.top)
-    overlap = min(tallest.bottom, segment.bottom) - max(tallest.top, segment.top)
-    smaller = min(tallest.bottom - tallest.top, segment.bottom - segment.top)
-    return overlap > 0.5 * smaller
+    largest = max(row, key=lambda s: s.size)
+    return abs(largest.middle - segment.middle) < 0.45 * max(largest.size, segment.size)
 
 
 def _cells(row: list[Segment]) -> list[Segment]:

@@ -3,7 +3,17 @@
 import re
 from collections.abc import Sequence
 
-from datasets_pipeline.extract.page_blocks import CODE, HEADING, ITEM, TABLE, Block, Typography, blocks_of, merged
+from datasets_pipeline.extract.page_blocks import (
+    ASIDE,
+    CODE,
+    HEADING,
+    ITEM,
+    TABLE,
+    Block,
+    Typography,
+    blocks_of,
+    merged,
+)
 from datasets_pipeline.extract.page_hyphens import Joiner, settled
 from datasets_pipeline.extract.page_lines import Page, Row, rows_of
 from datasets_pipeline.extract.page_margins import without_margins
@@ -24,7 +34,7 @@ def text_of(pages: Sequence[Page]) -> str:
     for parts, aside in by_page:
         for rows in parts:
             blocks += blocks_of(rows, typography, joiner)
-        blocks += [Block("paragraph", row.text) for row in aside]
+        blocks += [Block(ASIDE, row.text) for row in aside]
     return _written(merged(blocks, joiner))
 
 

@@ -36,7 +36,7 @@ _MAX_ATTACHED_BYTES = 64 * MEBIBYTE
 _COPY_PERMISSION = 1 << 4
 _DATE = re.compile(r"\s*(?:D:)?(\d{4})(\d{2})(\d{2})")
 _TITLE_NOISE = re.compile(
-    r"^(?:Microsoft (?:Word|PowerPoint|Excel) - )|^(?:untitled|title|document)\d*$", re.IGNORECASE
+    r"^(?:Microsoft (?:Word|PowerPoint|Excel) - )|^(?:untitled\b.*|title|document)\d*$", re.IGNORECASE
 )
 
 _PDFIUM = threading.Lock()
@@ -154,8 +154,14 @@ def _instead(
     if options is None or found.num_recognized >= options.ocr_max_pages:
         found.missing.append((reason, number))
         return kept
-    recognized = _recognize(page, uri, options)
     found.num_recognized += 1
+    try:
+        recognized = _recognize(page, uri, options)
+    except ExtractionError as error:
+        if error.reason == "timeout":
+            raise  # says nothing about the page; the file is tried again
+        found.missing.append((error.reason, number))
+        return kept
     if ocr.are_words(recognized.confidences):
         found.confidences += recognized.confidences
         return recognized.page
@@ -213,11 +219,13 @@ def _rejects(found: _Pages, uri: str, end: int, options: ExtractOptions) -> Iter
     remedies = {
         "no_text_layer": f"they are pictures; {recognition}",
         "invalid_encoding": f"their fonts do not say which characters they draw; {recognition}",
-        "parser_error": "pdfium cannot read them; check whether the file is whole",
+        "parser_error": "pdfium or tesseract cannot read them; check whether the file is whole",
     }
     for reason in sorted({reason for reason, _ in found.missing}):
         numbers = _ranges([number for why, number in found.missing if why == reason])
-        yield Reject(0, end, reason, None, f"{uri}: pages {numbers} gave no text; {remedies[reason]}")
+        yield Reject(
+            0, end, reason, None, f"{uri}: pages {numbers} gave no text; {remedies.get(reason, 'look at them')}"
+        )
 
 
 def _ranges(numbers: list[int]) -> str:

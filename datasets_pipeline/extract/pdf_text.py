@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from datasets_pipeline.extract.page_lines import Page, Segment
+from datasets_pipeline.extract.page_lines import Page, Segment, is_right_to_left
 
 _LINE_ENDS = frozenset((0x0A, 0x0D))
 _SPACES = frozenset((0x09, 0x20, 0xA0, 0x3000, *range(0x2000, 0x200B)))
@@ -19,6 +19,9 @@ _HYPHENS = frozenset((0x02, 0xAD, 0xFFFE))  # pdfium writes U+0002 or U+FFFE for
 _GAP = 1.3  # font sizes of white space that end a segment
 _DIAGONAL = 4
 _FIXED_PITCH, _BOLD_WEIGHT = 1, 600
+
+
+_Box = tuple[float, float, float, float]
 
 
 @dataclass(slots=True)
@@ -79,13 +82,14 @@ class _Reader:
         self.found: list[tuple[Segment, int]] = []
         self.num_characters = self.num_odd = 0
         self._open: list[str] = []
-        self._box = (0.0, 0.0, 0.0, 0.0)  # left, bottom, right, top of the open segment, along its direction
+        self._box: _Box = (0.0, 0.0, 0.0, 0.0)  # left, bottom, right, top of the open segment, along its direction
         self._style = _Style(0.0, 0, False, False)
         self._styled: Counter[int] = Counter()  # characters of the open segment by style
-        self._last = (0.0, 0.0)
-        self._backwards = False
+        self._last = self._box
+        self._last_style = self._style
+        self._address = self._ligature = 0
 
-    def read(self, visible: tuple[float, float, float, float]) -> list[tuple[Segment, int]]:
+    def read(self, visible: _Box) -> list[tuple[Segment, int]]:
         pdfium, text_page, rectangle = self._pdfium, self._text_page, self._pdfium.FS_RECTF()
         address_of = ctypes.c_void_p.from_buffer
         left, bottom, right, top = visible[0] - 2, visible[1] - 2, visible[2] + 2, visible[3] + 2
@@ -113,12 +117,13 @@ class _Reader:
             middle_x, middle_y = (rectangle.left + rectangle.right) / 2, (rectangle.bottom + rectangle.top) / 2
             if not (left <= middle_x <= right and bottom <= middle_y <= top):
                 continue
-            self._add(code, index, style, (rectangle.left, rectangle.bottom, rectangle.right, rectangle.top), space)
+            box = (rectangle.left, rectangle.bottom, rectangle.right, rectangle.top)
+            self._add(code, index, style, box, address, space)
             space = False
         self._close()
         return self.found
 
-    def _add(self, code: int, index: int, style: _Style, box: tuple[float, float, float, float], space: bool) -> None:
+    def _add(self, code: int, index: int, style: _Style, box: _Box, address: int, space: bool) -> None:
         text = _text_of(code)
         self.num_characters += 1
         if not text or _is_odd(code) or self._pdfium.FPDFText_HasUnicodeMapError(self._text_page, index) == 1:
@@ -126,36 +131,50 @@ class _Reader:
         if not text:
             return
         along = _along(box, style.turn)
-        if self._open and text == self._open[-1] and _covers(self._last, along, style.size):
+        if (
+            self._open
+            and text == self._open[-1]
+            and address != self._address
+            and _covers(self._last, along, style.size)
+        ):
             return  # bold text that is printed twice
         if self._open and not self._goes_on(along, style, text):
             self._close()
         if not self._open:
             self._box, self._style = along, style
             self._styled.clear()
-        elif space:
+        elif space or self._is_apart(along, style, text):
             self._open.append(" ")
-        self._open.append(text)
+        if self._open and along == self._last and address == self._address and is_right_to_left(text):
+            self._open.insert(self._ligature, text)  # pdfium turned the letters of a ligature round
+        else:
+            self._ligature = len(self._open)
+            self._open.append(text)
         self._styled[id(style)] += 1
-        self._last = (along[0], along[2])
+        self._last, self._last_style, self._address = along, style, address
         self._box = (
             min(self._box[0], along[0]), min(self._box[1], along[1]),
             max(self._box[2], along[2]), max(self._box[3], along[3]),
         )  # fmt: skip
 
-    def _goes_on(self, along: tuple[float, float, float, float], style: _Style, text: str) -> bool:
+    def _goes_on(self, along: _Box, style: _Style, text: str) -> bool:
+        """Whether a character stands on the line of the open segment, without a wide gap."""
         if style.turn != self._style.turn:
             return False
-        size = max(style.size, self._style.size)
-        overlap = min(self._box[3], along[3]) - max(self._box[1], along[1])
-        if overlap < 0.5 * min(self._box[3] - self._box[1], along[3] - along[1]):
+        size = max(style.size, self._last_style.size)
+        if abs(along[1] + along[3] - self._last[1] - self._last[3]) > 0.9 * size:  # twice the middles' distance
             return False
-        wide = 6.0 if style.monospaced and self._style.monospaced else _GAP
+        wide = 6.0 if style.monospaced and self._last_style.monospaced else _GAP
         ahead, behind = along[0] - self._box[2], self._box[0] - along[2]
         if ahead > wide * size or behind > wide * size:
             return False
-        backwards = unicodedata.bidirectional(text[0]) in ("R", "AL", "NSM")
-        return backwards or along[0] >= self._last[0] - 0.5 * size
+        return along[0] >= self._last[0] - 0.5 * size or is_right_to_left(text) or not text.isalpha()
+
+    def _is_apart(self, along: _Box, style: _Style, text: str) -> bool:
+        """A blank that pdfium did not see: words set one by one, or a change of font."""
+        gap = max(along[0] - self._last[2], self._last[0] - along[2])
+        limit = 0.3 if style is self._last_style else 0.15
+        return gap > limit * max(style.size, self._last_style.size) and text < "\u2e80"
 
     def _close(self) -> None:
         if self._open:
@@ -207,7 +226,7 @@ def _is_odd(code: int) -> bool:
     return code == 0xFFFD or unicodedata.category(chr(min(code, 0x10FFFF))) in ("Co", "Cn", "Cs")
 
 
-def _along(box: tuple[float, float, float, float], turn: int) -> tuple[float, float, float, float]:
+def _along(box: _Box, turn: int) -> _Box:
     """(left, bottom, right, top) in the direction of the text: x as it reads, y upwards."""
     left, bottom, right, top = box
     if turn == 1:
@@ -219,7 +238,7 @@ def _along(box: tuple[float, float, float, float], turn: int) -> tuple[float, fl
     return box
 
 
-def _turned(segment: Segment, turn: int, visible: tuple[float, float, float, float]) -> Segment:
+def _turned(segment: Segment, turn: int, visible: _Box) -> Segment:
     """From the direction of the text to places from the top left corner of the page as it is read."""
     left, _, _, top = _along(visible, turn)
     segment.left, segment.right = segment.left - left, segment.right - left
@@ -227,8 +246,8 @@ def _turned(segment: Segment, turn: int, visible: tuple[float, float, float, flo
     return segment
 
 
-def _covers(last: tuple[float, float], along: tuple[float, float, float, float], size: float) -> bool:
-    return abs(along[0] - last[0]) < 0.12 * size and abs(along[2] - last[1]) < 0.12 * size
+def _covers(last: _Box, along: _Box, size: float) -> bool:
+    return all(abs(a - b) < 0.12 * size for a, b in zip(last, along, strict=True))
 
 
 def _is_overprint(segment: Segment, same: list[Segment]) -> bool:
