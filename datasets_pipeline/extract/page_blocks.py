@@ -5,27 +5,17 @@ word was ended on purpose), leading, indents, marks of lists. Nothing here depen
 the punctuation at a line's end.
 """
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from datasets_pipeline.extract.page_headings import Typography, is_same_heading, levels_of
 from datasets_pipeline.extract.page_hyphens import Joiner, is_cut
-from datasets_pipeline.extract.page_lines import Row, Segment, is_right_to_left
+from datasets_pipeline.extract.page_lines import Row, is_right_to_left
+from datasets_pipeline.extract.page_marks import BULLET, LEADERS, NUMBERED, ends_a_sentence, is_mark
 from datasets_pipeline.extract.page_tables import column_rows
 
 PARAGRAPH, HEADING, ITEM, TABLE, CODE, ASIDE = "paragraph", "heading", "item", "table", "code", "aside"
-
-_BULLETS = "•◦▪▫■□●○‣⁃∙·►➢➤✓✔❖◆◊\uf0b7\uf0a7\uf0d8\uf076\uf0fc"
-_BULLET = re.compile(rf"(?:[{_BULLETS}]|[-–—*](?=\s))\s*")
-_NUMBERED = re.compile(
-    r"(?:\(?\d{1,3}[.)]|\d{1,2}(?:\.\d{1,2}){1,4}\.?|\([a-z]{1,4}\)|[a-zA-Z][.)]|\[\d{1,3}\])(?=\s+\S)"
-)
-_SENTENCE_END = re.compile(r"[.!?:;。！？؟…][\"'”’)\]]*$")
-_HEADING_RATIO = 1.12
-_MAX_HEADING = 200  # characters
-_LEVELS = 6
 
 
 @dataclass(slots=True)
@@ -44,76 +34,46 @@ class Block:
     """The first block of its region: what an open paragraph may go on with."""
 
 
-class Typography:
-    """The body's font size, and which sizes are headings of which level."""
-
-    def __init__(self, segments: Sequence[Segment]) -> None:
-        characters: Counter[float] = Counter()
-        for segment in segments:
-            characters[_rounded(segment.size)] += len(segment.text)
-        total = characters.total()
-        self.body = max(characters, key=lambda size: (characters[size], size)) if characters else 10.0
-        larger = sorted((size for size in characters if self.is_larger(size)), reverse=True)
-        self._levels: dict[float, int] = {}
-        last, level = 0.0, 0
-        for size in larger:
-            if characters[size] > 0.25 * total:
-                continue  # a second text size, not a heading
-            if not last or size < 0.94 * last:
-                last, level = size, level + 1
-            self._levels[size] = min(level, _LEVELS)
-        bold = sum(len(s.text) for s in segments if s.bold)
-        self.body_is_bold = 2 * bold > total
-        fixed = sum(len(s.text) for s in segments if s.monospaced)
-        self.body_is_monospaced = 2 * fixed > total
-        self.bold_level = min(level + 1, _LEVELS)
-
-    def is_larger(self, size: float) -> bool:
-        return size >= _HEADING_RATIO * self.body
-
-    def level_of(self, size: float) -> int:
-        """The level of a heading in this font size, 0 for none."""
-        return self._levels.get(_rounded(size), 0)
-
-
-def blocks_of(rows: list[Row], typography: Typography, joiner: Joiner) -> list[Block]:
+def blocks_of(rows: Sequence[Row], typography: Typography, joiner: Joiner) -> list[Block]:
     """The blocks of one region, in order."""
+    region = _Region(rows, typography, joiner)
     blocks: list[Block] = []
     position = 0
-    region = _Region(rows)
     while position < len(rows):
-        for take in (_code, _table, _heading):
-            end, block = take(rows, position, typography, joiner)
+        for take in (_code, _table, _heading, _paragraph):
+            end, block = take(region, position)
             if block is not None:
                 blocks.append(block)
                 position = end
                 break
-        else:
-            position, paragraph = _paragraph(rows, position, typography, joiner, region)
-            blocks.append(paragraph)
     if blocks:
         blocks[0].is_first = True
     return blocks
 
 
 class _Region:
-    """Edges, leading and indents of a region."""
+    """Rows that are read from top to bottom, with their edges, leading, indents, and which of them are headings."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Sequence[Row], typography: Typography, joiner: Joiner) -> None:
+        self.rows = rows
+        self.joiner = joiner
+        self.code_is_code = not typography.body_is_monospaced
         self.left = min((row.left for row in rows), default=0.0)
         self.right = max((row.right for row in rows), default=0.0)
-        steps = [b.bottom - a.bottom for a, b in zip(rows, rows[1:], strict=False) if abs(a.size - b.size) < 0.6]
-        close = [step for step, row in zip(steps, rows, strict=False) if 0.8 * row.size < step < 2.2 * row.size]
+        steps = [(below.bottom - row.bottom, row.size) for row, below in zip(rows, rows[1:], strict=False)]
+        close = [step for step, size in steps if 0.8 * size < step < 2.2 * size]
         self.leading = median(close) if close else None
         self.item_edges: list[float] = []
+        self.levels = levels_of(rows, typography)
 
 
-def _code(rows: list[Row], start: int, typography: Typography, joiner: Joiner) -> tuple[int, Block | None]:
+def _code(region: _Region, start: int) -> tuple[int, Block | None]:
     """At least two rows in a monospaced font, where the body is in another; indents by the width of a character."""
+    rows = region.rows
     end = start
     while end < len(rows) and rows[end].monospaced and (end == start or _gap(rows[end - 1], rows[end]) < 2.5):
         end += 1
-    if typography.body_is_monospaced or end - start < 2:
+    if not region.code_is_code or end - start < 2:
         return start, None
     block = rows[start:end]
     left = min(row.left for row in block)
@@ -131,12 +91,13 @@ def _spaced(row: Row, width: float) -> str:
     return text
 
 
-def _table(rows: list[Row], start: int, typography: Typography, joiner: Joiner) -> tuple[int, Block | None]:
+def _table(region: _Region, start: int) -> tuple[int, Block | None]:
     """At least two rows with cells, and the lines of wrapped cells between them."""
+    rows = region.rows
     end, last = start, start
     while end < len(rows):
         if _num_cells(rows[end]) < 2:
-            continues = end > start and _continues_a_cell(rows[last], rows[end])
+            continues = end > start and len(rows[end].cells) == 1 and _continues_a_cell(rows[last], rows[end])
             if not continues or _gap(rows[end - 1], rows[end]) > 1.6:
                 break
         elif end > start and _gap(rows[end - 1], rows[end]) > 4:
@@ -147,21 +108,15 @@ def _table(rows: list[Row], start: int, typography: Typography, joiner: Joiner) 
     end = last + 1
     if sum(_num_cells(row) >= 2 for row in rows[start:end]) < 2 and _num_cells(rows[start]) < 3:
         return start, None
-    return end, Block(TABLE, lines=column_rows(rows[start:end], joiner))
+    return end, Block(TABLE, lines=column_rows(rows[start:end], region.joiner))
 
 
 def _num_cells(row: Row) -> int:
-    """Cells of a row; the mark of a list item before its text is none."""
-    marked = len(row.cells) > 1 and (_is_mark(row.cells[0].text) or _is_mark(row.cells[-1].text))
+    """Cells of a row; the mark of a list item before its text is none, nor a page number after its dots."""
+    if LEADERS.search(row.text):
+        return 1
+    marked = len(row.cells) > 1 and (is_mark(row.cells[0].text) or is_mark(row.cells[-1].text))
     return len(row.cells) - (1 if marked else 0)
-
-
-def _is_mark(text: str) -> bool:
-    return (
-        bool(_BULLET.fullmatch(text) or _BULLET.fullmatch(text + " ") or _NUMBERED.match(text + " x"))
-        and len(text) <= 8
-        and not text.isdigit()
-    )
 
 
 def _continues_a_cell(row: Row, rest: Row) -> bool:
@@ -176,56 +131,26 @@ def _gap(above: Row, below: Row) -> float:
     return step / max(above.size, 1.0) if step > 0 else 99.0
 
 
-def _heading(rows: list[Row], start: int, typography: Typography, joiner: Joiner) -> tuple[int, Block | None]:
-    level = _heading_level(rows, start, typography)
+def _heading(region: _Region, start: int) -> tuple[int, Block | None]:
+    """A row that is one, and the following ones that go on with it."""
+    rows = region.rows
+    level = region.levels[start]
     if not level:
         return start, None
     end, text = start + 1, rows[start].text
-    while end < len(rows) and len(text) < _MAX_HEADING:
-        row = rows[end]
-        same = abs(row.size - rows[start].size) < 0.06 * row.size and row.bold == rows[start].bold
-        if not same or _heading_level(rows, end, typography) != level or _gap(rows[end - 1], row) > 1.9:
-            break
-        text = joiner.join(text, row.text)
+    while end < len(rows) and region.levels[end] == level and is_same_heading(rows[end - 1], rows[end]):
+        text = region.joiner.join(text, rows[end].text)
         end += 1
     return end, Block(HEADING, " ".join(text.split()), level)
 
 
-def _heading_level(rows: list[Row], index: int, typography: Typography) -> int:
-    row = rows[index]
-    text = row.text
-    letters = sum(character.isalpha() for character in text)
-    if len(text) > _MAX_HEADING or letters < 3 or 2 * letters < len(text.replace(" ", "")) or _BULLET.match(text):
-        return 0
-    level = typography.level_of(row.size)
-    if level:
-        return level
-    # Bold on a line of its own, at the body's size: the lowest level.
-    following = rows[index + 1] if index + 1 < len(rows) else None
-    if (
-        row.bold
-        and not typography.body_is_bold
-        and len(row.cells) == 1
-        and len(text) <= 100
-        and row.size >= 0.95 * typography.body
-        and not re.search(r"[.,;:!?]$", text)
-        and (text[0].isupper() or text[0].isdigit())
-        and following is not None
-        and not following.bold
-        and following.bottom > row.bottom
-        and len(following.cells) == 1
-    ):
-        return typography.bold_level
-    return 0
-
-
-def _paragraph(
-    rows: list[Row], start: int, typography: Typography, joiner: Joiner, region: _Region
-) -> tuple[int, Block]:
+def _paragraph(region: _Region, start: int) -> tuple[int, Block | None]:
+    """A paragraph or list item from its first row to its last."""
+    rows = region.rows
     first = rows[start]
     text, kind, level = first.text, PARAGRAPH, 0
-    bullet = _BULLET.match(text)
-    numbered = _NUMBERED.match(text)
+    bullet = BULLET.match(text)
+    numbered = NUMBERED.match(text)
     if bullet and bullet.end() < len(text):
         text, kind = "- " + text[bullet.end() :].lstrip(), ITEM
     elif numbered:
@@ -235,13 +160,13 @@ def _paragraph(
     end = start + 1
     ended = False
     while end < len(rows):
-        if not _goes_on(rows, end, kind, typography, region, first):
+        if not _goes_on(region, end, kind, first):
             ended = True
             break
         broken = _was_ended(rows[end - 1], rows[end], region)
-        text = f"{text}\n{rows[end].text}" if broken else joiner.join(text, rows[end].text)
+        text = f"{text}\n{rows[end].text}" if broken else region.joiner.join(text, rows[end].text)
         end += 1
-    is_open = not ended and not _SENTENCE_END.search(text) and (kind in (PARAGRAPH, ITEM))
+    is_open = not ended and not ends_a_sentence(text) and (kind in (PARAGRAPH, ITEM))
     return end, Block(kind, text, level, is_open=is_open)
 
 
@@ -255,26 +180,27 @@ def _item_level(left: float, region: _Region) -> int:
     return min(len(edges) - 1, 5)
 
 
-def _goes_on(rows: list[Row], index: int, kind: str, typography: Typography, region: _Region, first: Row) -> bool:
-    """Whether a row belongs to the paragraph of the row before."""
+def _goes_on(region: _Region, index: int, kind: str, first: Row) -> bool:
+    """Whether a row belongs to the paragraph, or list item, of the row before."""
+    rows = region.rows
     row, last = rows[index], rows[index - 1]
     if abs(row.size - last.size) > 0.12 * last.size or _num_cells(row) > 1 or _num_cells(last) > 1:
         return False
-    if row.monospaced != last.monospaced and not typography.body_is_monospaced and len(row.text) > 3:
+    if row.monospaced != last.monospaced and region.code_is_code and len(row.text) > 3:
         return False
     step = row.bottom - last.bottom
     leading = region.leading or 1.45 * last.size
     if not 0 < step <= 1.3 * max(leading, last.size):
         return False
-    if (_BULLET.match(row.text) and not _is_separator(row, last)) or _heading_level(rows, index, typography):
+    if (BULLET.match(row.text) and not _is_separator(row, last)) or region.levels[index]:
         return False
     if is_cut(last.text):
         return True
-    if _NUMBERED.match(row.text) and (kind == ITEM or _SENTENCE_END.search(last.text)):
+    if NUMBERED.match(row.text) and (kind == ITEM or ends_a_sentence(last.text)):
         return False
     if kind == ITEM:
-        return not (row.left < first.left - 4 and _SENTENCE_END.search(last.text))
-    if _SENTENCE_END.search(last.text):
+        return not (row.left < first.left - 4 and ends_a_sentence(last.text))
+    if ends_a_sentence(last.text):
         if _room_after(last, region) > _first_word_width(row) + row.size:
             return False
         backwards = is_right_to_left(row.text)
@@ -294,6 +220,8 @@ def _is_separator(row: Row, last: Row) -> bool:
 
 def _was_ended(last: Row, row: Row, region: _Region) -> bool:
     """Whether the line before was ended on purpose: the next word had fitted, with plenty of room."""
+    if LEADERS.search(last.text):
+        return True
     if is_cut(last.text) or row.text[0].islower():
         return False
     return _room_after(last, region) > max(_first_word_width(row) + 2 * row.size, 0.3 * (region.right - region.left))
@@ -308,10 +236,6 @@ def _room_after(row: Row, region: _Region) -> float:
 def _first_word_width(row: Row) -> float:
     text = row.text
     return (row.right - row.left) * len(text.split(" ", 1)[0]) / max(len(text), 1)
-
-
-def _rounded(size: float) -> float:
-    return round(size * 2) / 2
 
 
 def merged(blocks: Iterable[Block], joiner: Joiner) -> list[Block]:

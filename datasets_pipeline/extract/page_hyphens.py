@@ -25,7 +25,7 @@ class Joiner:
         """The text with a further line, after a blank or without one."""
         if not text or text[-1] not in _HYPHENS or len(text) == 1 or text[-2].isspace():
             return f"{text} {line}" if not _are_both_ideographs(text, line) else text + line
-        before, after = _LAST_WORD.search(text), _FIRST_WORD.match(line)
+        before, after = _LAST_WORD.search(text, max(len(text) - 100, 0)), _FIRST_WORD.match(line)
         marked = text[-1] == _SOFT
         stem = text[:-1]
         if before is None or after is None:

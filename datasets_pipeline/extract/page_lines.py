@@ -93,13 +93,17 @@ class Page:
 def rows_of(segments: Iterable[Segment]) -> list[Row]:
     """The segments of one region as rows from top to bottom, the cells in reading direction."""
     rows: list[list[Segment]] = []
+    largest: list[Segment] = []  # of each row: what tells its height
     for segment in sorted(segments, key=lambda s: (s.middle, s.left)):
         # The row before the last may be the right one: a superscript starts a row of its own.
-        home = next((row for row in reversed(rows[-3:]) if _same_height(row, segment)), None)
+        near = range(len(rows) - 1, max(len(rows) - 4, -1), -1)
+        home = next((index for index in near if _same_height(largest[index], segment)), None)
         if home is None:
             rows.append([segment])
+            largest.append(segment)
         else:
-            home.append(segment)
+            rows[home].append(segment)
+            largest[home] = max(largest[home], segment, key=lambda s: s.size)
     return [Row(_cells(row)) for row in sorted(rows, key=_height)]
 
 
@@ -119,9 +123,8 @@ def _height(row: list[Segment]) -> float:
     return max(row, key=lambda s: s.size * len(s.text)).middle
 
 
-def _same_height(row: list[Segment], segment: Segment) -> bool:
-    largest = max(row, key=lambda s: s.size)
-    return abs(largest.middle - segment.middle) < 0.45 * max(largest.size, segment.size)
+def _same_height(one: Segment, other: Segment) -> bool:
+    return abs(one.middle - other.middle) < 0.45 * max(one.size, other.size)
 
 
 def _cells(row: list[Segment]) -> list[Segment]:

@@ -6,7 +6,6 @@ at that place too; they differ from page to page, so they stay.
 
 import re
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,10 @@ _BAND = 0.16  # share of the height that is looked at, at both ends
 _NUM_ROWS = 3
 _TOLERANCE = 6.0  # points
 _NUMBER = re.compile(r"\d{1,6}")
+_WORD = re.compile(r"[^\W\d_]+")
+_FEW_WORDS = 4
+_Number = tuple[int, int, str]
+"""(difference to the number of the page, height in steps, the words beside it)."""
 _ROMAN = re.compile(r"[ivxl]{1,6}|[IVXL]{1,6}")
 _ROMAN_DIGITS = {"i": 1, "v": 5, "x": 10, "l": 50}
 
@@ -30,13 +33,20 @@ class _Place:
 
 
 def without_margins(pages: Sequence[Page]) -> list[Page]:
-    """The pages without running headers, footers and page numbers."""
+    """The pages without running headers, footers and page numbers.
+
+    As they were when that were more than half of the text: then each page is a form with few words of its own.
+    """
     doomed: set[int] = set()
     if len(pages) > 1:
         for at_bottom in (False, True):
             places = [place for number, page in enumerate(pages) for place in _outer(page, number, at_bottom)]
             doomed |= _repeated(places, len(pages))
             doomed |= _counting(places, len(pages))
+    segments = [segment for page in pages for segment in page.segments]
+    lost = sum(len(segment.text) for segment in segments if id(segment) in doomed)
+    if 2 * lost > sum(len(segment.text) for segment in segments):
+        return list(pages)
     return [
         Page(page.width, page.height, [s for s in page.segments if id(s) not in doomed], page.asides) for page in pages
     ]
@@ -60,21 +70,22 @@ def _outer(page: Page, number: int, at_bottom: bool) -> Iterator[_Place]:
 
 
 def _repeated(places: list[_Place], num_pages: int) -> set[int]:
-    """Segments whose words, numbers aside, stand at one place of at least three pages near each other."""
+    """Segments whose text stands at one place of at least three pages near each other."""
     by_text: dict[str, list[_Place]] = {}
     for place in places:
-        text = _NUMBER.sub("#", " ".join(place.segment.text.split()))
-        if sum(character.isalpha() for character in text) >= 2:
+        text = " ".join(place.segment.text.split())
+        if len(text) >= 3:
             by_text.setdefault(text, []).append(place)
     occupied = _Occupied(places)
     doomed: set[int] = set()
     for same in by_text.values():
         same.sort(key=lambda place: place.height)
         heights = [place.height for place in same]
+        pages, span = set[int](), (0, 0)
         for place in same:
-            first = bisect_left(heights, place.height - _TOLERANCE)
-            last = bisect_right(heights, place.height + _TOLERANCE)
-            pages = {other.page for other in same[first:last][:2000]}
+            around = bisect_left(heights, place.height - _TOLERANCE), bisect_right(heights, place.height + _TOLERANCE)
+            if around != span:
+                span, pages = around, {other.page for other in same[around[0] : around[1]]}
             near = sum(other in pages for other in range(place.page - 4, place.page + 5))
             share = len(pages) / num_pages
             if near >= 3 and (share >= 0.5 or occupied.num_pages(place.height) >= 0.5 * num_pages):
@@ -83,25 +94,25 @@ def _repeated(places: list[_Place], num_pages: int) -> set[int]:
 
 
 def _counting(places: list[_Place], num_pages: int) -> set[int]:
-    """Segments with a number that grows by one from page to page, and hardly a word beside it."""
-    offsets: Counter[tuple[int, int]] = Counter()
-    numbered: list[tuple[_Place, set[tuple[int, int]]]] = []
+    """Segments with a number that grows by one from page to page; where there are words beside it, the same ones."""
+    numbered: list[tuple[_Place, list[_Number]]] = []
+    pages: dict[_Number, set[int]] = {}
     for place in places:
-        words = [word for word in re.findall(r"[^\W\d_]+", place.segment.text) if not _ROMAN.fullmatch(word)]
-        if len(words) > 4:
-            continue
+        words = [word for word in _WORD.findall(place.segment.text) if not _ROMAN.fullmatch(word)]
+        beside = _NUMBER.sub("#", place.segment.text) if len(words) > _FEW_WORDS else ""
         level = round(place.height / (2 * _TOLERANCE))
-        keys = {
-            (number - place.page, near)
-            for number in _numbers(place.segment.text)
-            for near in (level - 1, level, level + 1)
-        }
+        keys = [(number - place.page, level, beside) for number in _numbers(place.segment.text)]
         numbered.append((place, keys))
-        offsets.update({(number - place.page, level) for number in _numbers(place.segment.text)})
+        for key in keys:
+            pages.setdefault(key, set()).add(place.page)
     enough = 2 if num_pages < 4 else 3
-    return {
-        id(place.segment) for place, keys in numbered if keys and max(offsets[key] for key in sorted(keys)) >= enough
-    }
+    return {id(place.segment) for place, keys in numbered if any(_num_near(pages, key) >= enough for key in keys)}
+
+
+def _num_near(pages: dict[_Number, set[int]], key: _Number) -> int:
+    """Pages on which a number stands at a height, or a little above or below."""
+    offset, level, beside = key
+    return len(set().union(*(pages.get((offset, near, beside), set()) for near in (level - 1, level, level + 1))))
 
 
 class _Occupied:

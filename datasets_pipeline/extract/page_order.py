@@ -6,6 +6,7 @@ tables row by row) and from how much the lines look like prose. What crosses a g
 is read before or after the columns, as it stands. Cost: gutters x segments of a page.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from datasets_pipeline.extract.page_lines import Segment, is_right_to_left, medi
 _MIN_LINES = 3
 _MAX_GUTTERS = 40
 _MAX_DEPTH = 12
+_MAX_SEGMENTS = 5_000  # more are a map or a chart, or made to keep a parser busy
 _MIN_GUTTER = 0.7  # font sizes
 _PROSE_CHARACTERS = 25  # of a line, from which columns that are written row by row still count as columns
 _CELL_CHARACTERS = 14  # of a line, up to which aligned lines count as cells however they are written
@@ -41,7 +43,8 @@ def regions(segments: list[Segment]) -> list[list[Segment]]:
 
 
 def _regions(segments: list[Segment], backwards: bool, depth: int) -> list[list[Segment]]:
-    cut = _columns(segments) if depth < _MAX_DEPTH and len(segments) >= 2 * _MIN_LINES else None
+    may_cut = depth < _MAX_DEPTH and 2 * _MIN_LINES <= len(segments) <= _MAX_SEGMENTS
+    cut = _columns(segments) if may_cut else None
     if cut is None:
         return [segments]
     parts = [cut.above, cut.right, cut.left, cut.below] if backwards else [cut.above, cut.left, cut.right, cut.below]
@@ -87,14 +90,19 @@ def _are_columns(left: list[Segment], right: list[Segment], size: float) -> bool
     fewer = min(len(rows_left), len(rows_right))
     if fewer < _MIN_LINES or not _side_by_side(left, right):
         return False
-    heights = [row.top for row in rows_right]
-    num_aligned = sum(any(abs(row.top - top) < 0.25 * size for top in heights) for row in rows_left)
+    heights = sorted(row.top for row in rows_right)
+    num_aligned = sum(_has_near(heights, row.top, 0.25 * size) for row in rows_left)
     characters = min(_mean_characters(left, len(rows_left)), _mean_characters(right, len(rows_right)))
     in_file_order = sorted([(s.order, 0) for s in left] + [(s.order, 1) for s in right])
     crossings = sum(a[1] != b[1] for a, b in zip(in_file_order, in_file_order[1:], strict=False))
     if crossings <= max(3, 0.2 * fewer):
         return not (characters <= _CELL_CHARACTERS and num_aligned >= 0.8 * fewer)
     return characters >= _PROSE_CHARACTERS and num_aligned < 1.2 * fewer and fewer >= 2 * _MIN_LINES
+
+
+def _has_near(ordered: list[float], value: float, distance: float) -> bool:
+    index = bisect_left(ordered, value - distance)
+    return index < len(ordered) and ordered[index] <= value + distance
 
 
 def _side_by_side(left: list[Segment], right: list[Segment]) -> bool:

@@ -1,25 +1,14 @@
 """Pages of segments as one Markdown text: margins off, regions in order, blocks written out."""
 
-import re
 from collections.abc import Sequence
 
-from datasets_pipeline.extract.page_blocks import (
-    ASIDE,
-    CODE,
-    HEADING,
-    ITEM,
-    TABLE,
-    Block,
-    Typography,
-    blocks_of,
-    merged,
-)
+from datasets_pipeline.extract.page_blocks import ASIDE, CODE, HEADING, ITEM, TABLE, Block, blocks_of, merged
+from datasets_pipeline.extract.page_headings import Typography
 from datasets_pipeline.extract.page_hyphens import Joiner, settled
 from datasets_pipeline.extract.page_lines import Page, Row, rows_of
 from datasets_pipeline.extract.page_margins import without_margins
+from datasets_pipeline.extract.page_marks import LEADERS
 from datasets_pipeline.extract.page_order import regions
-
-_LEADERS = re.compile(r"(?:\s?[.·…_]){4,}\s*")
 
 
 def text_of(pages: Sequence[Page]) -> str:
@@ -64,4 +53,4 @@ def _lines_of(block: Block) -> str:
 
 def _plain(text: str) -> str:
     """Without the dots that lead to a page number, and with plain hyphens."""
-    return _LEADERS.sub(" ... ", settled(text)).strip()
+    return LEADERS.sub(" ... ", settled(text)).strip()

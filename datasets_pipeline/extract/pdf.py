@@ -2,7 +2,7 @@
 
 pdfium reads the pages (pdf_text), the page_* modules find columns, running headers, paragraphs, headings, lists and
 tables. One PDF is one document; files attached to it are documents of their own. A page that cannot be read costs
-that page and is a reject. pdfium is not thread-safe, so one PDF is read at a time. About 150,000 characters a second.
+that page and is a reject. pdfium is not thread-safe, so one PDF is read at a time. About 100,000 characters a second.
 """
 
 import re

@@ -9,6 +9,7 @@ import math
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from datasets_pipeline.extract.page_lines import Page, Segment, is_right_to_left
@@ -84,7 +85,7 @@ class _Reader:
         self._open: list[str] = []
         self._box: _Box = (0.0, 0.0, 0.0, 0.0)  # left, bottom, right, top of the open segment, along its direction
         self._style = _Style(0.0, 0, False, False)
-        self._styled: Counter[int] = Counter()  # characters of the open segment by style
+        self._styled: dict[int, tuple[int, _Style]] = {}  # characters of the open segment by style
         self._last = self._box
         self._last_style = self._style
         self._address = self._ligature = 0
@@ -124,9 +125,9 @@ class _Reader:
         return self.found
 
     def _add(self, code: int, index: int, style: _Style, box: _Box, address: int, space: bool) -> None:
-        text = _text_of(code)
+        text, is_odd = _meaning(code)
         self.num_characters += 1
-        if not text or _is_odd(code) or self._pdfium.FPDFText_HasUnicodeMapError(self._text_page, index) == 1:
+        if is_odd or self._pdfium.FPDFText_HasUnicodeMapError(self._text_page, index) == 1:
             self.num_odd += 1
         if not text:
             return
@@ -150,7 +151,7 @@ class _Reader:
         else:
             self._ligature = len(self._open)
             self._open.append(text)
-        self._styled[id(style)] += 1
+        self._styled[id(style)] = (self._styled.get(id(style), (0, style))[0] + 1, style)
         self._last, self._last_style, self._address = along, style, address
         self._box = (
             min(self._box[0], along[0]), min(self._box[1], along[1]),
@@ -181,8 +182,7 @@ class _Reader:
             text = "".join(self._open)
             left, bottom, right, top = self._box
             # The mark of a list item, or a first capital, may be in another font than the text after it.
-            styles = {id(style): style for style in self._styles.values()}
-            most = styles[max(self._styled, key=lambda key: (self._styled[key], styles[key].size))]
+            most = max(self._styled.values(), key=lambda counted: (counted[0], counted[1].size))[1]
             segment = Segment(
                 text, left, top, right, bottom, round(most.size, 1), most.bold, most.monospaced, len(self.found)
             )
@@ -205,6 +205,13 @@ class _Reader:
         bold = bold or pdfium.FPDFText_GetFontWeight(text_page, index) >= _BOLD_WEIGHT
         fixed = any(word in font for word in (b"courier", b"mono", b"consolas", b"menlo", b"cmtt", b"typewriter"))
         return _Style(size, turn, bold, fixed or bool(flags.value & _FIXED_PITCH))
+
+
+@lru_cache(maxsize=1 << 16)
+def _meaning(code: int) -> tuple[str, bool]:
+    """(text, whether it means nothing) of a character."""
+    text = _text_of(code)
+    return text, not text or _is_odd(code)
 
 
 def _text_of(code: int) -> str:

@@ -1,5 +1,6 @@
 """PDF: reading order, hyphenation, margins, headings, lists, tables; what is wrong with a file has a reason."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,14 +96,15 @@ def test_running_headers_footers_and_page_numbers_leave_and_headings_stay():
             ),
             Text(60, 40, "Harbour office, Pier 4", 8),
             Text(300, 40, f"- {number} -", 8),
+            Text(400, 40, f"Printed for the members of the council, sheet {number + 10} of 20", 8),
         ]
         pages.append(page)
     text = text_of(pages)
     assert "Annual report" not in text and "Pier 4" not in text and "Chapter" not in text
-    assert "- 1 -" not in text and "- 6 -" not in text
+    assert "sheet 1" not in text and "- 1 -" not in text and "- 6 -" not in text
     for letter in "abcdef":
         assert f"# Section {letter} of the report" in text
-    assert "boats came in on day 7 and were" in text
+    assert all(f"Some boats came in on day {day} and were Most" in text for day in range(7, 43, 7))
 
 
 def test_first_lines_that_differ_from_page_to_page_stay():
@@ -111,6 +113,24 @@ def test_first_lines_that_differ_from_page_to_page_stay():
         [lines(60, 740, [f"{word} was the name of this ship and", "it sailed for years."]) for word in words]
     )
     assert [word for word in words if word in text] == words
+
+
+def test_forms_that_differ_in_a_number_only_are_not_taken_for_headers():
+    text = text_of([[Text(60, 720, f"Certificate {number} of the harbour office")] for number in range(100, 105)])
+    assert all(f"Certificate {number} of" in text for number in range(100, 105))
+
+
+def test_dates_and_versions_in_the_footer_leave_too():
+    pages = [
+        [*lines(60, 700, LEFT[n:] + RIGHT[:n]), Text(60, 30, "20-10-2009"), Text(300, 30, "0.2")] for n in range(5)
+    ]
+    text = text_of(pages)
+    assert "2009" not in text and "0.2" not in text
+
+
+def test_a_page_of_many_thousand_pieces_is_read_in_reasonable_time():
+    pieces = [Text(7 * (n % 85), 780 - 8 * (n // 85), f"x{n}", 2) for n in range(8000)]
+    assert len(re.findall(r"x\d", text_of([pieces]))) == 8000
 
 
 def test_larger_text_is_a_heading_of_a_level_by_its_size():
