@@ -1,7 +1,8 @@
 """Bytes to text: one file per media type, one door for all of them.
 
 A module has VERSION, MEDIA_TYPES and `extract(data, uri, media_type, options) -> ExtractionResult`; LIBRARIES
-names the distributions and `programs()` the external programs whose versions shape its text, where there are any.
+names the distributions and `programs()` the external programs whose versions shape its text, `models(options)` the
+digests of the data files that do, where there are any.
 Whatever a parser does with hostile bytes, only ExtractionError leaves this door.
 """
 
@@ -21,11 +22,12 @@ __all__ = ["ExtractOptions", "extract", "extraction_version"]
 _MODULES = (
     "text", "markdown", "html", "rst", "notebook", "code", "python_source", "package_metadata",
     "docx", "pptx", "odf", "sheets", "epub", "legacy_office",
+    "pdf", "image",
 )  # fmt: skip
 # Modules that shape the text of several media types.
 _SHARED = (
-    "children", "containers", "decoding", "licences", "markdown_writing", "media_types", "office_html", "office_xml",
-    "office_zip", "ole", "omml", "sheet_bounds", "tables",
+    "children", "containers", "decoding", "licences", "markdown_writing", "media_types", "ocr", "office_html",
+    "office_xml", "office_zip", "ole", "omml", "page_lines", "sheet_bounds", "tables",
 )  # fmt: skip
 
 
@@ -65,6 +67,8 @@ def extraction_version(options: ExtractOptions) -> dict[str, str]:
         versions |= {library: importlib.metadata.version(library) for library in getattr(module, "LIBRARIES", ())}
         # A machine without a program reads other files than one with it: that is another version, not a surprise.
         versions |= {f"program.{name}": version for name, version in getattr(module, "programs", dict)().items()}
+        if hasattr(module, "models"):
+            versions |= {f"model.{name}": digest for name, digest in module.models(options).items()}
     versions["text"] = TEXT_VERSION
     versions["unicode"] = UNICODE_VERSION
     if options.python == "docstrings":

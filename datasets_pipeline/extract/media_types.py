@@ -81,6 +81,7 @@ _BY_EXTENSION = {
     "eml": "message/rfc822", "mbox": "application/mbox", "msg": MSG,
     "ipynb": "application/x-ipynb+json", "svg": "image/svg+xml",
     "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp",
+    "tif": "image/tiff", "tiff": "image/tiff",
     "zip": ZIP, "gz": "application/gzip", "xz": "application/x-xz", "bz2": "application/x-bzip2",
     "zst": "application/zstd", "tar": "application/x-tar", "parquet": "application/vnd.apache.parquet",
 }  # fmt: skip
@@ -94,6 +95,8 @@ _SIGNATURES = (
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF87a", "image/gif"),
     (b"GIF89a", "image/gif"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
     (b"\x1f\x8b", "application/gzip"),
     (b"\xfd7zXZ\x00", "application/x-xz"),
     *((b"BZh%d1AY" % level, "application/x-bzip2") for level in range(1, 10)),

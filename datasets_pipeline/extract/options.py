@@ -1,6 +1,7 @@
 """The options of a source that change the text an extractor returns; every one is part of a cache key."""
 
 import codecs
+import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -40,6 +41,30 @@ class ExtractOptions(BaseModel):
         description="Share of replaced or control characters from which a file counts as wrongly decoded; "
         "2 % is one broken character in a line of text.",
     )
+
+    pdf_max_pages: int = Field(
+        default=10_000, ge=1, description="Pages from which a PDF is quarantined as too_large; none is cut off."
+    )
+    ocr_languages: tuple[str, ...] | None = Field(
+        default=("eng",),
+        description="Languages of the text in scanned pages and pictures, by tesseract's names (deu, fra, chi_sim), "
+        "the main one first. Read only where tesseract and their data are installed. Null reads no pictures.",
+    )
+    ocr_max_pages: int = Field(
+        default=500,
+        ge=0,
+        description="Most pages of one PDF that are read by text recognition, at one to five seconds each.",
+    )
+
+    @field_validator("ocr_languages")
+    @classmethod
+    def _languages_are_names(cls, languages: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if languages is not None and not languages:
+            raise RecipeError("ocr_languages is an empty list; name a language such as eng, or write null for none")
+        for language in languages or ():
+            if not re.fullmatch(r"[a-z]{3}(?:_[A-Za-z]+)*", language):
+                raise RecipeError("a name in ocr_languages is none of tesseract's; use eng, deu, chi_sim and the like")
+        return languages
 
     @field_validator("encoding")
     @classmethod
