@@ -18,7 +18,7 @@ from datasets_pipeline.documents import FileOutcome, FileTask, ReadUnit, halves,
 from datasets_pipeline.normalize import TEXT_VERSION, UNICODE_VERSION
 from datasets_pipeline.parallel import Killed, Pool
 from datasets_pipeline.sources.base import FileEntry
-from ingot import registry
+from ingot import credentials, registry
 from ingot.config import NamedConfig
 from ingot.crashpoints import crashpoint
 from ingot.digests import digest_of, fingerprint, sha256_hex
@@ -112,7 +112,8 @@ def acquire(
     # Small enough that every worker gets some; how files are grouped never shows in a version.
     share = sum(task.entry.size for task in tasks) // (4 * pool.num_workers)
     groups = group_by_size(tasks, min(unit_bytes, max(share, _SMALLEST_UNIT_BYTES)))
-    units = [ReadUnit(store, entry.name, values, digest, files) for files in groups]
+    secrets = credentials.to_hand_on(getattr(config, "credentials", None))
+    units = [ReadUnit(store, entry.name, values, digest, files, secrets) for files in groups]
     outcomes = dict(unchanged)
     for done in _read_all(pool, units, config.name, on_progress):
         for outcome in done:

@@ -5,15 +5,15 @@ why it has none, are recorded for good. Runs in a Dask worker; returns counts an
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
 from datasets_pipeline.normalize import document_id, normalize_text
 from datasets_pipeline.sources.base import ACCESS_FACTS, ExtractedDocument, ExtractionError, FileEntry, Reject
-from ingot import registry
+from ingot import credentials, registry
 from ingot.crashpoints import crashpoint
 from ingot.digests import digest_of, sha256_hex
 from ingot.parquet import write_table
@@ -59,16 +59,15 @@ class ReadUnit:
     config_values: dict[str, Any]
     extraction_digest: str
     files: tuple[FileTask, ...]
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What read_file may need, by credential name; never part of a name, a record or an error."""
 
     def halves(self) -> list["ReadUnit"]:
         """Two units of half the files; itself when there is one file."""
         if len(self.files) == 1:
             return [self]
         middle = len(self.files) // 2
-        return [
-            ReadUnit(self.store, self.source, self.config_values, self.extraction_digest, part)
-            for part in (self.files[:middle], self.files[middle:])
-        ]
+        return [replace(self, files=part) for part in (self.files[:middle], self.files[middle:])]
 
 
 def halves(unit: ReadUnit) -> list[ReadUnit]:
@@ -88,7 +87,7 @@ def read_unit(unit: ReadUnit) -> list[FileOutcome]:
     outcomes: list[FileOutcome] = []
     rows = _Rows()
     for task in unit.files:
-        outcomes.append(_read_file(module, config, task, rows))
+        outcomes.append(_read_file(module, config, task, unit.secrets, rows))
     # In the order of the rows: one name must never mean two orders.
     name = sha256_hex(
         "\n".join([unit.extraction_digest, *(f"{o.uri}\t{o.digest}" for o in outcomes if not o.reused)]).encode()
@@ -121,11 +120,12 @@ class _Rows:
         self.quarantine: list[dict[str, Any]] = []
 
 
-def _read_file(module: Any, config: Any, task: FileTask, rows: _Rows) -> FileOutcome:
+def _read_file(module: Any, config: Any, task: FileTask, secrets: Mapping[str, str], rows: _Rows) -> FileOutcome:
     entry = task.entry
     digest = ""
     try:
-        content = module.read_file(config, entry)
+        with credentials.given(secrets):
+            content = module.read_file(config, entry)
         digest = file_digest(entry, content.sha256)
         known = task.known.get(digest)
         if known is not None and not known.retry:

@@ -347,5 +347,3 @@ def _end_of(future: Any) -> _End | None:
     except Exception:
         # A finished unit has raised nothing: what fails is fetching its result.
         return None
-
-

@@ -8,7 +8,6 @@ file larger than part_bytes is read in parts, cut at line ends; a compressed one
 
 import io
 import json
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -16,7 +15,7 @@ from typing import Any
 
 from pydantic import Field
 
-from datasets_pipeline.sources import files, parts, records
+from datasets_pipeline.sources import files, packed, parts, records
 from datasets_pipeline.sources.base import (
     MEBIBYTE,
     ExtractionError,
@@ -32,9 +31,6 @@ VERSION = "1"
 
 # A damaged archive loses at most the block it breaks in.
 _BLOCK_BYTES = 64 * 1024
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-_MAX_RATIO = 200  # a gigabyte of zeros is 1,030 times its gzip; logs and text stay below 30
-_RATIO_FREE_BYTES = 16 * MEBIBYTE
 
 
 class Config(records.RecordConfig):
@@ -90,7 +86,7 @@ def extract_file(config: Config, entry: FileEntry, data: bytes) -> ExtractionRes
     if not data:
         raise ExtractionError("empty", f"{entry.uri}: the file is empty (0 bytes)")
     if entry.part is None:
-        rows = _rows(_lines(_reader(data), config, entry.uri, len(data)), 0)
+        rows = _rows(_lines(packed.reader(data), config, entry.uri, len(data)), 0)
     else:
         rows = chain.from_iterable(
             _rows(_lines(io.BytesIO(lines).read, config, entry.uri, len(lines)), start)
@@ -106,19 +102,6 @@ def extraction_version(config: Config) -> dict[str, str]:
     )
 
 
-def _reader(data: bytes) -> Callable[[int], bytes]:
-    """A read function over the decompressed bytes; the file's first bytes tell how, not its name."""
-    if data.startswith(_GZIP):
-        import gzip
-
-        return gzip.GzipFile(fileobj=io.BytesIO(data)).read1  # read() would drop what came before a fault
-    if data.startswith(_ZSTD):
-        import pyarrow as pa
-
-        return pa.CompressedInputStream(pa.BufferReader(data), "zstd").read  # type: ignore[no-any-return]
-    return io.BytesIO(data).read
-
-
 def _lines(
     read: Callable[[int], bytes], config: Config, uri: str, num_packed_bytes: int
 ) -> Iterator[tuple[int, int, bytes | str]]:
@@ -127,18 +110,11 @@ def _lines(
     while True:
         try:
             block = read(_BLOCK_BYTES)
-        except (OSError, EOFError, ValueError, zlib.error):  # a cut or damaged archive: what came before is kept
+        except packed.FAULTS:  # a cut or damaged archive: what came before is kept
             yield start, position, "parser_error"
             return
         position += len(block)
-        if position > config.max_decompressed_bytes or (
-            position > _RATIO_FREE_BYTES and position > _MAX_RATIO * num_packed_bytes
-        ):
-            raise ExtractionError(
-                "too_large",
-                f"{uri}: {num_packed_bytes:,} bytes decompress to more than {position - len(block):,}; split the file, "
-                "or raise max_decompressed_bytes if it is what it says",
-            )
+        packed.check_growth(position, num_packed_bytes, config.max_decompressed_bytes, uri)
         offset = 0
         while (end := block.find(b"\n", offset)) >= 0:
             end_position = position - len(block) + end
@@ -189,6 +165,6 @@ def _is_compressed(config: Config, entry: FileEntry) -> bool:
     """Whether a file's first bytes say so; one that cannot be read is for read_file to tell about."""
     try:
         with files.open_ranges(config.uri, entry) as file:
-            return file.read(0, 4).startswith((_GZIP, _ZSTD))
+            return packed.is_packed(file.read(0, 4))
     except ExtractionError:
         return True

@@ -1,0 +1,61 @@
+"""Files compressed with gzip or zstd, read through a bounded buffer; the first bytes tell, not the name."""
+
+import io
+import zlib
+from collections.abc import Callable
+
+from datasets_pipeline.sources.base import MEBIBYTE, ExtractionError
+
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_MAX_RATIO = 200  # a gigabyte of zeros is 1,030 times its gzip; logs and text stay below 30
+_RATIO_FREE_BYTES = 16 * MEBIBYTE
+_BLOCK_BYTES = 64 * 1024
+
+FAULTS = (OSError, EOFError, ValueError, zlib.error)
+"""What the reader of a cut or damaged file raises."""
+
+
+def is_packed(data: bytes) -> bool:
+    """Whether a file that begins so is compressed."""
+    return data.startswith((_GZIP, _ZSTD))
+
+
+def reader(data: bytes) -> Callable[[int], bytes]:
+    """A read function over the decompressed bytes; over the bytes themselves when they are not compressed."""
+    if data.startswith(_GZIP):
+        import gzip
+
+        return gzip.GzipFile(fileobj=io.BytesIO(data)).read1  # read() would drop what came before a fault
+    if data.startswith(_ZSTD):
+        import pyarrow as pa
+
+        return pa.CompressedInputStream(pa.BufferReader(data), "zstd").read  # type: ignore[no-any-return]
+    return io.BytesIO(data).read
+
+
+def check_growth(num_bytes: int, num_packed_bytes: int, max_bytes: int, uri: str) -> None:
+    """Raise ExtractionError too_large when a file has given more bytes than it may, or than its size can explain."""
+    if num_bytes > max_bytes or (num_bytes > _RATIO_FREE_BYTES and num_bytes > _MAX_RATIO * num_packed_bytes):
+        raise ExtractionError(
+            "too_large",
+            f"{uri}: {num_packed_bytes:,} bytes decompress to {num_bytes:,} and more; split the file, "
+            "or raise max_decompressed_bytes if it is what it says",
+        )
+
+
+def unpack_all(data: bytes, max_bytes: int, uri: str) -> tuple[bytes, bool]:
+    """(decompressed bytes, whether that is all of them); of a damaged file what came before the fault."""
+    if not is_packed(data):
+        return data, True
+    read, num_bytes = reader(data), 0
+    pieces: list[bytes] = []
+    while True:
+        try:
+            block = read(_BLOCK_BYTES)
+        except FAULTS:
+            return b"".join(pieces), False
+        if not block:
+            return b"".join(pieces), True
+        num_bytes += len(block)
+        check_growth(num_bytes, len(data), max_bytes, uri)
+        pieces.append(block)
