@@ -8,6 +8,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from string import Formatter
 from typing import Any
+from uuid import UUID
 
 from datasets_pipeline.normalize import normalize_text
 from ingot.errors import RecipeError
@@ -67,6 +68,8 @@ def key_text(value: Any) -> str | None:
         return None
     if isinstance(value, datetime | date):
         value = value.isoformat()
+    if isinstance(value, UUID):
+        value = str(value)
     if not isinstance(value, str | int | float | Decimal):
         return None
     text = normalize_text(str(value))

@@ -65,8 +65,8 @@ class Config(records.RecordConfig):
     changed_column: str | None = Field(
         default=None,
         min_length=1,
-        description="Column whose value changes whenever the row does (updated_at, a version). Null: every row is "
-        "read in every run.",
+        description="Column whose value changes whenever the row does (updated_at, a version), also when a deleted key "
+        "comes back. Null: every row is read in every run.",
     )
     page_rows: int = Field(
         default=1000,

@@ -42,7 +42,7 @@ def relation_of(table: str | None, query: str | None) -> Any:
         schema, _, name = table.rpartition(".")
         return sqlalchemy.table(name, schema=schema or None)
     # On lines of its own: a comment at its end must not take the bracket. Colons are its own, not parameters.
-    escaped = str(query).replace("\\", "\\\\").replace(":", "\\:")
+    escaped = str(query).replace(":", "\\:")
     return sqlalchemy.text(f"(\n{escaped}\n) AS rows_of_query")
 
 
@@ -52,18 +52,18 @@ def pages(connection: Any, scan: Scan, columns: tuple[str, ...], skipped: Counte
     if skipped is not None and len(scan.order) > 1 and (lost := _num_null(connection, scan, scan.order[0])):
         skipped["no_group"] += lost
     page, after, names = _Page(), None, {""}
-    previous: tuple[Any, ...] | None = None
+    last: Any = None
+    num_rows = 0
     for row in _scan(connection, scan):
-        unit, text = row[0], key_text(row[0])
-        if previous is not None and unit != previous[0] and _ends(page, previous[0], scan.page_rows, names):
-            yield page.entry(scan, after, previous[0])
-            page, after = _Page(), previous[0]
-            names.add(key_text(after) or "")
+        if num_rows and row[0] != last and _ends(page, last, scan.page_rows, names):
+            yield page.entry(scan, after, last)
+            page, after = _Page(), last
+            names.add(_name(after) or "")
         page.add(row)
-        previous = (unit, text)
-    if previous is None:
+        last, num_rows = row[0], num_rows + 1
+    if not num_rows:
         raise DataError(f"{scan.root} has no row with a {scan.order[0]}; check the table or the query of the source")
-    yield page.entry(scan, after, previous[0])
+    yield page.entry(scan, after, last)
 
 
 def rows(
@@ -125,7 +125,7 @@ class _Page:
         borders = {"to": json.dumps(_typed(to))}
         if after is not None:
             borders["after"] = json.dumps(_typed(after))
-        name = "" if after is None else key_place("", key_text(after) or "")[1:]
+        name = "" if after is None else key_place("", _name(after) or "")[1:]
         known = scan.changed_column is not None
         return FileEntry(
             f"{scan.root}@{name}",
@@ -139,7 +139,7 @@ class _Page:
 
 def _ends(page: _Page, last: Any, page_rows: int, names: set[str]) -> bool:
     """Whether a page ends behind its last key; names are the keys that name a page already."""
-    text = key_text(last)
+    text = _name(last)
     if text is None or text in names:
         return False
     chosen = int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
@@ -152,6 +152,11 @@ def _typed(value: Any) -> Any:
         return plain(value)
     except TypeError:
         raise DataError("a key or changed_column holds bytes; name a column of text, numbers or dates") from None
+
+
+def _name(key: Any) -> str | None:
+    """A key or group as documents are named by it; None for one that names none."""
+    return key_text(_typed(key))
 
 
 def _check(connection: Any, scan: Scan, columns: tuple[str, ...]) -> None:
