@@ -39,6 +39,7 @@ from ingot.errors import RecipeError
 VERSION = "1"
 
 _FETCH_ROWS = 500
+_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=True, separators=(",", ":"))
 
 
 class Config(records.RecordConfig):
@@ -181,10 +182,10 @@ def _line(row: dict[str, Any], config: Config, uri: str) -> bytes:
             "schema_mismatch",
             f"{uri}: a column among {', '.join(row)} holds bytes, not text or numbers; leave it out or cast it",
         ) from None
-    line = json.dumps({"row": values}, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    line = _JSON.encode({"row": values})
     if len(line) > config.max_row_bytes:
         kept = {name: values[name] for name in (config.key, config.group_by) if name}
-        line = json.dumps({"row": kept, "too_large": len(line)}, sort_keys=True, separators=(",", ":"))
+        line = _JSON.encode({"row": kept, "too_large": len(line)})
     return line.encode() + b"\n"
 
 

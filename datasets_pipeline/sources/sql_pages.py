@@ -20,6 +20,7 @@ from ingot.errors import DataError
 
 _SCAN_ROWS = 10_000
 _LONGEST_PAGE = 4  # times page_rows; without a cap one page in a million would have 14 times as many
+_JSON = json.JSONEncoder(ensure_ascii=True)
 _ROW_BYTES = 1024  # a guess, for sharing pages out among workers
 
 
@@ -119,7 +120,7 @@ class _Page:
 
     def add(self, row: tuple[Any, ...]) -> None:
         self.num_rows += 1
-        self.digest.update(json.dumps([_typed(value) for value in row]).encode() + b"\n")
+        self.digest.update(_JSON.encode([_typed(value) for value in row]).encode() + b"\n")
 
     def entry(self, scan: Scan, after: Any, to: Any) -> FileEntry:
         borders = {"to": json.dumps(_typed(to))}
