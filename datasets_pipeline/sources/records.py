@@ -13,7 +13,7 @@ below its file's (`tickets.csv/4711`), so that its next text supersedes this one
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -32,20 +32,20 @@ from datasets_pipeline.sources.base import (
     Reject,
     SourceConfig,
 )
+from datasets_pipeline.sources.record_groups import Row, joined, without_clashes
 from datasets_pipeline.sources.record_values import (
     fill_template,
     key_place,
     key_text,
-    order_key,
     scalar,
     stated,
     template_fields,
 )
 from ingot.errors import RecipeError
 
+__all__ = ["RecordConfig", "Row", "options_version", "result_of"]
+
 PART_BYTES = 64 * MEBIBYTE
-# What limits the use of a text; rows of one document must agree, because which is stricter is not known here.
-_LIMITING = ("classification", "audience", "purpose")
 
 
 class RecordConfig(SourceConfig):
@@ -166,15 +166,6 @@ class RecordConfig(SourceConfig):
         return min(self.part_bytes or PART_BYTES, self.max_file_bytes)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One record with its range: bytes of the file, or row numbers."""
-
-    start: int
-    end: int
-    record: Mapping[str, Any]
-
-
 def result_of(
     rows: Iterable[Row | Reject], config: RecordConfig, entry: FileEntry, extractor: str, version: str
 ) -> ExtractionResult:
@@ -206,8 +197,12 @@ def result_of(
             f"{file}: no row has a column {', '.join(names)}; name its columns in the source",
         )
     if config.key:
-        drafts = _without_clashes(drafts, config.key, file, rejects)
-    documents = _joined(drafts, config, rejects) if config.group_by else [document for document, _ in drafts]
+        drafts = without_clashes(drafts, config.key, file, rejects)
+    documents = (
+        joined(drafts, config.order_by, config.group_separator, rejects)
+        if config.group_by
+        else [document for document, _ in drafts]
+    )
     kept = [document for document in documents if normalize_text(document.text)]
     rejects += [Reject(d.start, d.end, "empty", d.uri) for d in documents if not normalize_text(d.text)]
     return ExtractionResult(kept, sorted(rejects, key=lambda reject: (reject.start, reject.end)))
@@ -277,76 +272,3 @@ def _draft(
 
 def _says_nothing(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not normalize_text(value))
-
-
-def _without_clashes(
-    drafts: list[tuple[ExtractedDocument, Row]], key: str, file: str, rejects: list[Reject]
-) -> list[tuple[ExtractedDocument, Row]]:
-    """The rows whose key is new, or repeated with the same text; the first of a key is the one that counts."""
-    first: dict[str, ExtractedDocument] = {}
-    kept: list[tuple[ExtractedDocument, Row]] = []
-    for draft, row in drafts:
-        name = key_text(row.record.get(key))
-        if name is None:
-            rejects.append(Reject(draft.start, draft.end, "bad_row", draft.uri, f"no key in column {key}"))
-            continue
-        before = first.setdefault(name, draft)
-        if normalize_text(before.text) == normalize_text(draft.text):
-            kept.append((draft, row))
-        else:
-            told = f"its key in column {key} stands at {before.start:,} already, with another text"
-            rejects.append(Reject(draft.start, draft.end, "bad_row", draft.uri or file, told))
-    return kept
-
-
-def _joined(
-    drafts: list[tuple[ExtractedDocument, Row]], config: RecordConfig, rejects: list[Reject]
-) -> list[ExtractedDocument]:
-    """One document a group, in the order in which groups begin."""
-    groups: dict[str, list[tuple[ExtractedDocument, Row]]] = {}
-    for draft, row in drafts:
-        groups.setdefault(draft.uri or "", []).append((draft, row))
-    return [_join(members, config, rejects) for members in groups.values()]
-
-
-def _join(
-    members: list[tuple[ExtractedDocument, Row]], config: RecordConfig, rejects: list[Reject]
-) -> ExtractedDocument:
-    if config.order_by:
-        keys = order_key([row.record.get(config.order_by) for _, row in members])
-        members = [member for _, member in sorted(zip(keys, members, strict=True), key=lambda pair: pair[0])]
-    first = members[0][0]
-    chosen: list[ExtractedDocument] = []
-    for draft, _ in members:
-        other = [f for f in _LIMITING if getattr(draft, f) is not None and getattr(draft, f) != getattr(first, f)]
-        if other:
-            told = f"its {' and '.join(other)} differs from its group's first row"
-            rejects.append(Reject(draft.start, draft.end, "bad_row", draft.uri, told))
-        elif not normalize_text(draft.text):
-            rejects.append(Reject(draft.start, draft.end, "empty", draft.uri))
-        else:
-            chosen.append(draft)
-    separator = "\n\n" if config.group_separator is None else config.group_separator
-    return _with_strictest_terms(
-        replace(
-            first,
-            text=separator.join(normalize_text(draft.text) for draft in chosen),
-            start=min(draft.start for draft in chosen or [first]),
-            end=max(draft.end for draft in chosen or [first]),
-            metadata={**first.metadata, "rows": len(chosen)},
-        ),
-        chosen,
-    )
-
-
-def _with_strictest_terms(document: ExtractedDocument, rows: list[ExtractedDocument]) -> ExtractedDocument:
-    """Of several licences the strictest, of several last days the earliest."""
-    from datasets_pipeline.licence_order import strictest
-
-    licences = {row.licence: row.licence_evidence for row in rows if row.licence is not None}
-    days = [row.retain_until for row in [document, *rows] if row.retain_until is not None]
-    document = replace(document, retain_until=min(days, default=None))
-    if not licences:
-        return document
-    worst = strictest([licence for licence in licences if licence is not None])
-    return replace(document, licence=worst, licence_evidence=licences[worst])
