@@ -17,7 +17,7 @@ from datasets_pipeline.looks import Look
 from datasets_pipeline.normalize import TEXT_VERSION, UNICODE_VERSION
 from datasets_pipeline.parallel import Killed, Pool
 from datasets_pipeline.sources.base import FileEntry
-from ingot import registry
+from ingot import credentials, registry
 from ingot.config import NamedConfig
 from ingot.digests import fingerprint, sha256_hex
 from ingot.errors import DataError, IntegrityError, StorageError
@@ -111,7 +111,8 @@ def acquire(
     # Small enough that every worker gets some; how files are grouped never shows in a version.
     share = sum(task.entry.size for task in tasks) // (4 * pool.num_workers)
     groups = group_by_size(tasks, min(unit_bytes, max(share, _SMALLEST_UNIT_BYTES)))
-    units = [ReadUnit(store, entry.name, values, digest, files, jail) for files in groups]
+    secrets = credentials.to_hand_on(getattr(config, "credentials", None))
+    units = [ReadUnit(store, entry.name, values, digest, files, jail, secrets) for files in groups]
     outcomes = dict(unchanged)
     for done in _read_all(pool, units, config.name, on_progress):
         for outcome in done:

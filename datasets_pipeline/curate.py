@@ -15,7 +15,7 @@ from datasets_pipeline.analyse import analyse
 from datasets_pipeline.decide import decide
 from datasets_pipeline.parallel import Pool
 from datasets_pipeline.publish import publish_corpus
-from datasets_pipeline.sources.files import local_root
+from datasets_pipeline.sources.places import local_place
 from ingot import store_identity
 from ingot.config import NamedConfig, Recipe
 from ingot.errors import RecipeError
@@ -84,7 +84,7 @@ def acquire_source(
 
 def check_source_root(place: str, roots: tuple[Path, ...] | None) -> None:
     """Refuse a local place outside INGOT_SOURCE_ROOTS."""
-    local = local_root(place)
+    local = local_place(place)
     if roots is None or local is None:
         return
     path = local.resolve()

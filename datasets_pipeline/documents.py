@@ -5,7 +5,7 @@ why it has none, are recorded for good. Runs in a Dask worker; returns counts an
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from datasets_pipeline.jail.limits import Limits
 from datasets_pipeline.jail.parent import Jail, jail_of_this_process
 from datasets_pipeline.normalize import document_id, normalize_text
 from datasets_pipeline.sources.base import ACCESS_FACTS, ExtractedDocument, ExtractionError, FileEntry, Reject
-from ingot import registry
+from ingot import credentials, registry
 from ingot.crashpoints import crashpoint
 from ingot.digests import digest_of, sha256_hex
 from ingot.parquet import write_table
@@ -66,6 +66,8 @@ class ReadUnit:
     files: tuple[FileTask, ...]
     jail: str = walls.AUTO
     """How hostile bytes are shut in, as INGOT_JAIL says."""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What read_file may need, by credential name; never part of a name, a record or an error."""
 
     def halves(self) -> list["ReadUnit"]:
         """Two units of half the files; itself when there is one file."""
@@ -124,7 +126,8 @@ def _read_file(module: Any, config: Any, jail: Jail, unit: ReadUnit, task: FileT
     entry = task.entry
     digest = ""
     try:
-        content = module.read_file(config, entry)
+        with credentials.given(unit.secrets):
+            content = module.read_file(config, entry)
         digest = file_digest(entry, content.sha256)
         known = task.known.get(digest)
         if known is not None and not known.retry:

@@ -108,12 +108,12 @@ def _use_workspace(recipe: str) -> None:
 def _check_places(recipe: Recipe, settings: Settings) -> None:
     """Refuse a source whose place is not set, not there or not allowed; a remote one shows when it is read."""
     from datasets_pipeline.curate import check_source_root
-    from datasets_pipeline.sources.files import local_root
+    from datasets_pipeline.sources.places import local_place
 
     for index, source in enumerate(recipe.sources):
         where = f"sources.{index} ({source.config.name})"
         try:
-            root = local_root(expand_place(source.config.uri, settings.environ))
+            root = local_place(expand_place(source.config.uri, settings.environ))
             if root is not None:
                 check_source_root(str(root), settings.source_roots)
         except RecipeError as error:

@@ -87,9 +87,7 @@ def band_key(signature_rows: np.ndarray, shape: BandShape, band: int) -> np.ndar
     return key
 
 
-def history_segment(
-    doc_ids: pa.Array | pa.ChunkedArray, signature_rows: np.ndarray, shape: BandShape
-) -> pa.Table:
+def history_segment(doc_ids: pa.Array | pa.ChunkedArray, signature_rows: np.ndarray, shape: BandShape) -> pa.Table:
     """The index of these documents for the store: HISTORY, sorted by (band, key, doc_id).
 
     Documents without shingles are left out. The rows are the same in whatever order documents come.

@@ -79,9 +79,7 @@ def order_columns(order: pa.Table, *, prefer_newest: bool) -> OrderColumns:
     try:
         order = order.select(ORDER_SCHEMA.names).cast(ORDER_SCHEMA)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-        raise DataError(
-            f"dedup: the order table does not fit its schema: {error}; see ORDER_SCHEMA"
-        ) from error
+        raise DataError(f"dedup: the order table does not fit its schema: {error}; see ORDER_SCHEMA") from error
     quality = pc.fill_null(order["quality"], -np.inf).to_numpy()
     quality = np.where(np.isnan(quality), -np.inf, quality)
     date = _sorted_codes(order["stated_date"]) if prefer_newest else np.zeros(len(order), dtype=np.int64)

@@ -54,9 +54,7 @@ def signatures_and_counts(text: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray,
     for chunk in _chunks(text):
         data, offsets = _buffers(chunk)
         rows = slice(row, row + len(chunk))
-        minhash_kernels.sign_documents(
-            data, offsets, table, folds, xors, firsts, seconds, result[rows], counts[rows]
-        )
+        minhash_kernels.sign_documents(data, offsets, table, folds, xors, firsts, seconds, result[rows], counts[rows])
         row += len(chunk)
     return result, counts
 

@@ -74,12 +74,8 @@ def find_near_duplicates(
     verify(left, right) gets int64 rows of the caller, the smaller doc_id on the left, each pair once.
     Raises DataError when inputs do not fit together.
     """
-    edges, num_candidates = find_edges(
-        doc_ids, signatures, eligible, threshold=config.threshold, verify=verify
-    )
-    return resolve(
-        doc_ids, edges, order, eligible, config=config, verify=verify, num_candidates=num_candidates
-    )
+    edges, num_candidates = find_edges(doc_ids, signatures, eligible, threshold=config.threshold, verify=verify)
+    return resolve(doc_ids, edges, order, eligible, config=config, verify=verify, num_candidates=num_candidates)
 
 
 def find_edges(
@@ -162,6 +158,5 @@ def _check_rows(doc_ids: pa.Array | pa.ChunkedArray, **columns: np.ndarray | pa.
     for name, column in columns.items():
         if len(column) != len(doc_ids):
             raise DataError(
-                f"dedup: {name} has {len(column)} rows for {len(doc_ids)} doc_ids;"
-                " pass rows of the same documents"
+                f"dedup: {name} has {len(column)} rows for {len(doc_ids)} doc_ids; pass rows of the same documents"
             )

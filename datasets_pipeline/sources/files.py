@@ -10,7 +10,8 @@ import os
 import posixpath
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -52,20 +53,8 @@ def list_tree(
 def read_file(uri: str, entry: FileEntry, max_bytes: int) -> FileContent:
     """The bytes of a listed file. Raises ExtractionError too_large or unreadable, StorageError for the place."""
     root = local_root(uri)
-    try:
+    with _told_apart(entry, is_local=root is not None):
         data = _read_remote(uri, entry.uri, max_bytes + 1) if root is None else _read_local(root, entry, max_bytes + 1)
-    except ExtractionError:
-        raise
-    except Exception as error:  # object stores raise what their client libraries please
-        if isinstance(error, FileNotFoundError) or (root is not None and getattr(error, "errno", 0) in _FILE_FAULTS):
-            raise ExtractionError(
-                "unreadable",
-                f"{entry.uri}: cannot be read ({type(error).__name__}); check that it is there and readable",
-            ) from error
-        raise StorageError(
-            f"reading {entry.uri} failed ({type(error).__name__}); check the disk or the service and its "
-            "credentials, then start again"
-        ) from error
     if len(data) > max_bytes:
         raise ExtractionError(
             "too_large",
@@ -74,11 +63,67 @@ def read_file(uri: str, entry: FileEntry, max_bytes: int) -> FileContent:
     return FileContent(data)
 
 
+class Ranges:
+    """A file of a source opened for reading ranges of it; how many bytes it has, and those of [start, end)."""
+
+    def __init__(self, entry: FileEntry, size: int, read: Callable[[int, int], bytes], *, is_local: bool) -> None:
+        self.size = size
+        self._entry, self._read, self._is_local = entry, read, is_local
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes of [start, end), fewer at the end of the file. Raises as read_file does."""
+        with _told_apart(self._entry, is_local=self._is_local):
+            return self._read(start, min(end, self.size)) if start < min(end, self.size) else b""
+
+
+@contextmanager
+def open_ranges(uri: str, entry: FileEntry) -> Iterator[Ranges]:
+    """Open a listed file for reading ranges, as safely as read_file does; it raises what that raises."""
+    root = local_root(uri)
+    if root is None:
+        with _told_apart(entry, is_local=False):
+            filesystem, path = _remote_file(uri, entry.uri)
+            size = int(filesystem.size(path) or 0)
+        yield Ranges(entry, size, lambda start, end: bytes(filesystem.cat_file(path, start, end)), is_local=False)
+        return
+    with _told_apart(entry, is_local=True):
+        descriptor = _open_local(root, entry)
+    try:
+        size = os.fstat(descriptor).st_size
+        yield Ranges(entry, size, lambda start, end: _pread(descriptor, start, end), is_local=True)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _told_apart(entry: FileEntry, *, is_local: bool) -> Iterator[None]:
+    """Faults of a file as ExtractionError unreadable, faults of its place as StorageError."""
+    try:
+        yield
+    except (ExtractionError, RecipeError):
+        raise
+    except Exception as error:  # object stores raise what their client libraries please
+        if isinstance(error, FileNotFoundError) or (is_local and getattr(error, "errno", 0) in _FILE_FAULTS):
+            raise ExtractionError(
+                "unreadable",
+                f"{entry.uri}: cannot be read ({type(error).__name__}); check that it is there and readable",
+            ) from error
+        raise StorageError(
+            f"reading {entry.uri} failed ({type(error).__name__}); check the disk or the service and its "
+            "credentials, then start again"
+        ) from error
+
+
 def read_below(folder: Path, relative: str, num_bytes: int) -> bytes:
     """The first bytes of a regular file below a folder, following no link on the way.
 
     Raises OSError, and ExtractionError unreadable for a path that leaves the folder or is no regular file.
     """
+    with os.fdopen(_open_regular(folder, relative), "rb") as file:
+        return file.read(num_bytes)
+
+
+def _open_regular(folder: Path, relative: str) -> int:
     parts = _safe_parts(relative)
     try:
         descriptor = _open_below(folder, [os.fsencode(part) for part in parts])
@@ -87,10 +132,10 @@ def read_below(folder: Path, relative: str, num_bytes: int) -> bytes:
         if any(part in (b"", b".", b"..") or b"/" in part or b"\x00" in part for part in raw):
             raise
         descriptor = _open_below(folder, raw)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ExtractionError("unreadable", f"{relative}: not a regular file any more; list the source again")
-        return file.read(num_bytes)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ExtractionError("unreadable", f"{relative}: not a regular file any more; list the source again")
+    return descriptor
 
 
 def local_root(uri: str) -> Path | None:
@@ -166,10 +211,23 @@ def _kind(child: os.DirEntry[str], device: int) -> str:
 
 
 def _read_local(root: Path, entry: FileEntry, num_bytes: int) -> bytes:
+    with os.fdopen(_open_local(root, entry), "rb") as file:
+        return file.read(num_bytes)
+
+
+def _open_local(root: Path, entry: FileEntry) -> int:
     if root.is_file():
         root = root.resolve()
-        return read_below(root.parent, root.name, num_bytes)
-    return read_below(root, entry.uri, num_bytes)
+        return _open_regular(root.parent, root.name)
+    return _open_regular(root, entry.uri)
+
+
+def _pread(descriptor: int, start: int, end: int) -> bytes:
+    pieces: list[bytes] = []
+    while start < end and (piece := os.pread(descriptor, end - start, start)):
+        pieces.append(piece)
+        start += len(piece)
+    return b"".join(pieces)
 
 
 def _open_below(anchor: Path, parts: list[bytes]) -> int:
@@ -246,12 +304,17 @@ def _list_remote(uri: str) -> Iterator[FileEntry]:
 
 
 def _read_remote(uri: str, relative: str, num_bytes: int) -> bytes:
+    filesystem, path = _remote_file(uri, relative)
+    with filesystem.open(path, "rb") as file:
+        data: bytes = file.read(num_bytes)
+    return data
+
+
+def _remote_file(uri: str, relative: str) -> tuple[Any, str]:
     filesystem, root = _filesystem(uri)
     _safe_parts(relative)
     is_root = posixpath.basename(root) == relative and filesystem.isfile(root)
-    with filesystem.open(root if is_root else f"{root}/{relative}", "rb") as file:
-        data: bytes = file.read(num_bytes)
-    return data
+    return filesystem, root if is_root else f"{root}/{relative}"
 
 
 def _nanoseconds(changed: Any) -> int | None:

@@ -1,47 +1,98 @@
-"""Decompressed bytes of a packed file, bounded: gzip, bzip2, xz and zstd by their first bytes."""
+"""Compressed files (gzip, bzip2, xz, zstd), read through a bounded buffer; the first bytes tell, not the name."""
 
 import io
+import lzma
 import zlib
-from typing import IO, Any
+from collections.abc import Callable
 
 from datasets_pipeline.sources.base import MEBIBYTE, ExtractionError
 
-MAX_RATIO = 200  # a gigabyte of zeros is 1,030 times its gzip; text stays below 30, dumps of wikis below 20
+_GZIP, _BZIP2, _XZ, _ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"
+MAX_RATIO = 200  # a gigabyte of zeros is 1,030 times its gzip; logs and text stay below 30
 RATIO_FREE_BYTES = 16 * MEBIBYTE
-FAULTS: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, zlib.error)
-"""What a cut or damaged archive raises; lzma's error joins on first use."""
+_BLOCK_BYTES = 64 * 1024
+
+FAULTS = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
+"""What the reader of a cut or damaged file raises."""
+
+
+def is_packed(data: bytes) -> bool:
+    """Whether a file that begins so is compressed."""
+    return data.startswith((_GZIP, _BZIP2, _XZ, _ZSTD))
+
+
+def reader(data: bytes) -> Callable[[int], bytes]:
+    """A read function over the decompressed bytes; over the bytes themselves when they are not compressed."""
+    # read1 gives what there is: read() would drop what came before a fault.
+    if data.startswith(_GZIP):
+        import gzip
+
+        return gzip.GzipFile(fileobj=io.BytesIO(data)).read1
+    if data.startswith(_BZIP2):
+        import bz2
+
+        return bz2.BZ2File(io.BytesIO(data)).read1
+    if data.startswith(_XZ):
+        return lzma.LZMAFile(io.BytesIO(data)).read1
+    if data.startswith(_ZSTD):
+        import pyarrow as pa
+
+        return pa.CompressedInputStream(pa.BufferReader(data), "zstd").read  # type: ignore[no-any-return]
+    return io.BytesIO(data).read
+
+
+def check_growth(num_bytes: int, num_packed_bytes: int, max_bytes: int, uri: str) -> None:
+    """Raise ExtractionError too_large when a file has given more bytes than it may, or than its size can explain."""
+    if num_bytes > max_bytes or (num_bytes > RATIO_FREE_BYTES and num_bytes > MAX_RATIO * num_packed_bytes):
+        raise ExtractionError(
+            "too_large",
+            f"{uri}: {num_packed_bytes:,} bytes decompress to {num_bytes:,} and more; split the file, "
+            "or raise max_decompressed_bytes if it is what it says",
+        )
+
+
+def unpack_all(data: bytes, max_bytes: int, uri: str) -> tuple[bytes, bool]:
+    """(decompressed bytes, whether that is all of them); of a damaged file what came before the fault."""
+    if not is_packed(data):
+        return data, True
+    read, num_bytes = reader(data), 0
+    pieces: list[bytes] = []
+    while True:
+        try:
+            block = read(_BLOCK_BYTES)
+        except FAULTS:
+            return b"".join(pieces), False
+        if not block:
+            return b"".join(pieces), True
+        num_bytes += len(block)
+        check_growth(num_bytes, len(data), max_bytes, uri)
+        pieces.append(block)
 
 
 class BoundedReader:
-    """read(n) over the decompressed bytes of a file. Raises ExtractionError too_large beyond the limits.
+    """read(n) over the decompressed bytes of a file, for parsers that stream.
 
-    A damaged archive raises ExtractionError parser_error after everything before the damage was read.
+    Raises ExtractionError too_large beyond the limits, and parser_error for a damaged archive once everything before
+    the damage was read.
     """
 
     def __init__(self, data: bytes, uri: str, max_bytes: int) -> None:
-        self._stream, self._faults = _opened(data)
+        self._read = reader(data)
         self._uri, self._max_bytes, self._num_packed = uri, max_bytes, len(data)
         self.num_bytes = 0
 
     def read(self, num_bytes: int = MEBIBYTE) -> bytes:
-        failed = False
-        block = b""
+        """At most so many bytes; none at the end."""
         try:
-            # read1 gives what there is: read() would drop what came before a fault.
-            block = self._stream.read1(num_bytes) if hasattr(self._stream, "read1") else self._stream.read(num_bytes)
-        except self._faults:
+            block = self._read(num_bytes)
+        except FAULTS:
             failed = True
-        if failed:
-            raise ExtractionError("parser_error", f"{self._uri}: the archive is cut or damaged; fetch it again")
-        self.num_bytes += len(block)
-        ratio_exceeded = self.num_bytes > RATIO_FREE_BYTES and self.num_bytes > MAX_RATIO * self._num_packed
-        if self.num_bytes > self._max_bytes or ratio_exceeded:
-            raise ExtractionError(
-                "too_large",
-                f"{self._uri}: {self._num_packed:,} bytes decompress to more than {self.num_bytes - len(block):,}; "
-                "raise max_decompressed_bytes if it is what it says",
-            )
-        return block
+        else:
+            self.num_bytes += len(block)
+            check_growth(self.num_bytes, self._num_packed, self._max_bytes, self._uri)
+            return block
+        assert failed  # outside of the handler: a chained exception may carry bytes along
+        raise ExtractionError("parser_error", f"{self._uri}: the archive is cut or damaged; fetch it again")
 
     def read_all(self) -> bytes:
         """Everything that is left."""
@@ -49,23 +100,3 @@ class BoundedReader:
         while block := self.read():
             parts.append(block)
         return b"".join(parts)
-
-
-def _opened(data: bytes) -> tuple[IO[bytes] | Any, tuple[type[Exception], ...]]:
-    if data.startswith(b"\x1f\x8b"):
-        import gzip
-
-        return gzip.GzipFile(fileobj=io.BytesIO(data)), FAULTS
-    if data.startswith(b"BZh"):
-        import bz2
-
-        return bz2.BZ2File(io.BytesIO(data)), FAULTS
-    if data.startswith(b"\xfd7zXZ\x00"):
-        import lzma
-
-        return lzma.LZMAFile(io.BytesIO(data)), (*FAULTS, lzma.LZMAError)
-    if data.startswith(b"\x28\xb5\x2f\xfd"):
-        import pyarrow as pa
-
-        return pa.CompressedInputStream(pa.BufferReader(data), "zstd"), FAULTS
-    return io.BytesIO(data), FAULTS

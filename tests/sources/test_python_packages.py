@@ -151,5 +151,5 @@ def test_docstrings_of_an_installed_package_are_read():
 
 def test_a_recipe_finds_the_sources_by_name_and_no_module_that_is_none():
     names = set(registry.names("source"))
-    assert {"folder", "jsonl", "parquet", "python_packages", "git", "captioned_images"} <= names
+    assert {"folder", "jsonl", "parquet", "python_packages", "git", "sql"} <= names
     assert not {"base", "files", "records", "globs", "sidecars", "paths", "access"} & names
