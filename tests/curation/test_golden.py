@@ -12,7 +12,7 @@ import pytest
 import tokenizers
 
 from datasets_pipeline import tokens as token_files
-from datasets_pipeline.acquire import extraction_digest, open_files
+from datasets_pipeline.acquire import extraction_versions, open_files
 from datasets_pipeline.analyse import feature_version, features_key, span_config_digest, spans_key
 from datasets_pipeline.dedup.minhash import SIGNATURE_VERSION
 from datasets_pipeline.parallel import InProcessPool
@@ -85,8 +85,15 @@ def values_of(road: Road, night: Night) -> dict[str, tuple[str, Any]]:
     tokens = token_files.tokenize(store, night.ref.name, night.manifest, tokenizer, InProcessPool())
     ids = b"".join(store.read_bytes(shard.bin_key) for shard in tokens.shards)
     versions = night.manifest.identity.versions
-    extraction = digest_of([extraction_digest(entry) for entry in recipe.sources])[:12]
-    everything = digest_of({name: v for name, v in versions.items() if name not in ("pyarrow", "parquet_writer")})[:12]
+    # Programs beside ours (a text recognition, a converter) are another machine's; they read none of these documents.
+    extraction = digest_of(
+        [
+            {name: v for name, v in extraction_versions(entry).items() if not name.startswith(("program.", "model."))}
+            for entry in recipe.sources
+        ]
+    )[:12]
+    ours = {name: v for name, v in versions.items() if name not in ("pyarrow", "parquet_writer", "extract")}
+    everything = digest_of({**ours, "extract": extraction})[:12]
     return {
         "extraction": (extraction, sorted(documents, key=str)),
         "features": (feature_version(), sorted(features, key=str)),
