@@ -7,8 +7,8 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
-# The loader's cache, the links that Debian keeps programs behind, and the fonts a converter lays pages out with.
-_OPTIONAL = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")
+# The loader's cache, the links that Debian keeps programs behind, and what a converter is set up with.
+_OPTIONAL = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts", "/etc/libreoffice")
 _OUR_PACKAGES = ("ingot", "datasets_pipeline")
 
 SCRATCH = "/tmp"

@@ -95,13 +95,13 @@ def values_of(road: Road, night: Night) -> dict[str, tuple[str, Any]]:
     ours = {name: v for name, v in versions.items() if name not in ("pyarrow", "parquet_writer", "extract")}
     everything = digest_of({**ours, "extract": extraction})[:12]
     return {
-        "extraction": ("8a5ebca0b0e1", "519bfabf5c48")),
+        "extraction": (extraction, sorted(documents, key=str)),
         "features": (feature_version(), sorted(features, key=str)),
         "signatures": (SIGNATURE_VERSION, sorted(signatures)),
         "spans": (f"pii {versions['rule.pii']}", sorted(spans, key=str)),
-        "snapshot": ("8a5ebca0b0e1", "dee5e57c4a09"),
-        "decisions": ("98b5029ac9b9", "303cf8c667b0") for row in road.decisions(night)]),
-        "content": ("98b5029ac9b9", "62a669e504d1"),
+        "snapshot": (extraction, night.manifest.identity.snapshot_digest),
+        "decisions": (everything, [plain(row) for row in road.decisions(night)]),
+        "content": (everything, night.ref.content_digest),
         "tokens": (f"{token_files.TOKENIZER_VERSION} {tokenizers.__version__}", [tokenizer.digest, sha256_hex(ids)]),
     }
 
