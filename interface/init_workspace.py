@@ -20,8 +20,12 @@ from interface.output import Printer
 _MAX_FILES = 20_000
 _SAMPLE_FILES = 40
 _SAMPLE_BYTES = 20_000
-# What the folder source can read as text today, by file ending.
-_READABLE = (".md", ".markdown", ".txt", ".rst", ".html", ".htm", ".py", ".text")
+# What the folder source reads, by file ending; the second kind is not looked into here, that needs a parser.
+_TEXT = (".md", ".markdown", ".txt", ".rst", ".html", ".htm", ".py", ".text")
+_PARSED = (".pdf", ".docx", ".pptx", ".xlsx", ".odt", ".odp", ".ods", ".epub", ".ipynb", ".eml", ".mbox")
+_READABLE = (*_TEXT, *_PARSED)
+_TEXT_SHARE = 0.05
+"""Bytes of text in a byte of such a file, for a first guess of how much there is to train on."""
 _BYTES_PER_TOKEN = 3.5
 _EPOCHS = 4
 _SKIPPED_FOLDERS = {".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv"}
@@ -63,7 +67,7 @@ def init(options: Namespace, printer: Printer) -> int:
     for part in ("rules", "sources", "graders"):
         (folder / part).mkdir(exist_ok=True)
     (folder / "recipe.yaml").write_text(text, encoding="utf-8")
-    printer.line(f"{source}: {look.readable:,} readable files, {look.readable_bytes:,} bytes, {_languages(look)}")
+    printer.line(f"{source}: {look.readable:,} readable files, about {look.readable_bytes:,} bytes of text, {_languages(look)}")
     printer.line(f"wrote {folder / 'recipe.yaml'}")
     printer.line(f"next: ingot build {shlex.quote(options.folder)}")
     printer.result({"recipe": str(folder / "recipe.yaml"), "files": look.readable, "bytes": look.readable_bytes})
@@ -89,8 +93,9 @@ def look_at(source: Path) -> Look:
         files[path.suffix.lower()] += 1
         if path.suffix.lower() in _READABLE:
             readable.append(path)
-            size += path.stat().st_size
-    return Look(files, len(readable), size, _guess_languages(readable), truncated)
+            size += round(path.stat().st_size * (_TEXT_SHARE if path.suffix.lower() in _PARSED else 1))
+    texts = [path for path in readable if path.suffix.lower() in _TEXT]
+    return Look(files, len(readable), size, _guess_languages(texts), truncated)
 
 
 def _walk(source: Path) -> Iterator[Path]:
