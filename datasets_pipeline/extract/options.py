@@ -51,7 +51,7 @@ class ExtractOptions(BaseModel):
         "the main one first. Read only where tesseract and their data are installed. Null reads no pictures.",
     )
     ocr_max_pages: int = Field(
-        default=500,
+        default=100,
         ge=0,
         description="Most pages of one PDF that are read by text recognition, at one to five seconds each.",
     )

@@ -36,8 +36,11 @@ class Limits:
 
     @property
     def deadline_seconds(self) -> float:
-        """Wall time after which a child is ended; only a backstop, as waiting costs no processor time."""
-        return 5.0 * self.cpu_seconds + 30.0
+        """Wall time after which a child is ended; only a backstop, as waiting costs no processor time.
+
+        Long enough for a hundred scanned pages: the program that recognizes them has limits of its own.
+        """
+        return 15.0 * self.cpu_seconds + 60.0
 
 
 def limit_this_process(limits: Limits, *, count_processes: bool) -> None:
