@@ -26,6 +26,8 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.25, 20.0
 _CONNECT_SECONDS, _SILENCE_SECONDS = 10, 60
 _CHUNK_BYTES = 1 << 20
 
+SKEW_SECONDS = 900
+"""A request dated further from a service's clock is refused."""
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 _SKEWED = {"RequestTimeTooSkewed"}
@@ -50,6 +52,11 @@ class S3Client:
         """One request, by botocore's name of it, tried again while that can help."""
         return self._persist(lambda filesystem: filesystem.call_s3(method, **arguments))
 
+    def send_once(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """One request, whatever is answered."""
+        answer: dict[str, Any] = self._filesystem().call_s3(method, **arguments)
+        return answer
+
     def fetch(self, bucket: str, name: str, sink: BinaryIO) -> None:
         """Write an object's bytes to a seekable sink; a connection that is cut goes on where it was."""
         from fsspec.asyn import sync
@@ -62,10 +69,13 @@ class S3Client:
         # Progress renews patience: a slow store ends as late as its bytes do.
         self._persist(attempt, progress=sink.tell)
 
+    def _filesystem(self) -> Any:
+        return _filesystem(os.getpid(), self.endpoint, _credentials_digest())
+
     def _persist(self, attempt: Callable[[Any], T], *, progress: Callable[[], int] = lambda: 0) -> T:
         started, tries, reached, renewed = time.monotonic(), 0, 0, False
         while True:
-            filesystem = _filesystem(os.getpid(), self.endpoint, _credentials_digest())
+            filesystem = self._filesystem()
             try:
                 return attempt(filesystem)
             except Exception as error:

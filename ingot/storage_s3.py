@@ -78,6 +78,11 @@ class S3Objects:
             self._probe()
             return self._put_new(key, data)
 
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Like put_if_absent, on a service that was not yet found to honour it."""
+        with self._explained("write", key):
+            return self._put_new(key, data)
+
     def _put_new(self, key: str, data: bytes) -> bool:
         for attempt in range(_CONFLICT_ATTEMPTS):
             try:
@@ -188,17 +193,17 @@ class S3Objects:
         return found[0] if found else None
 
     def list(self, prefix: str) -> Iterator[str]:
-        yield from (key for key, _, _ in self.list_details(prefix))
+        yield from (key for key, _, _ in self.list_details(prefix) if not key.startswith(".tmp/"))
 
     def list_details(self, prefix: str) -> Iterator[tuple[str, int, datetime]]:
-        """(key, size, time of writing) of every object below a folder."""
+        """(key, size, time of writing) of every object below a folder, `.tmp/` included."""
         folder = f"{prefix}/" if prefix else ""
         with self._explained("list", folder):
             for page in self._pages("list_objects_v2", folder, ("ContinuationToken", "NextContinuationToken")):
                 for found in page.get("Contents", ()):
                     key = self._key(found["Key"])
                     # Names that end with '/' are folders that a console made.
-                    if not key.startswith(".tmp/") and not key.endswith("/"):
+                    if not key.endswith("/"):
                         yield key, int(found["Size"]), found["LastModified"]
 
     def list_uploads(self) -> Iterator[Upload]:
@@ -226,6 +231,15 @@ class S3Objects:
                 return
             marker = {"PartNumberMarker": page["NextPartNumberMarker"]}
 
+    def reach(self) -> dict[str, Any]:
+        """Ask the bucket anything; the answer, with the service's date."""
+        with self._explained("list", self._root):
+            return self._client.send("list_objects_v2", Bucket=self._bucket, Prefix=self._object(".tmp/"), MaxKeys=1)
+
+    def versioning(self) -> str:
+        """`Enabled`, `Suspended`, or nothing."""
+        return str(self._client.send("get_bucket_versioning", Bucket=self._bucket).get("Status", ""))
+
     def abort_upload(self, upload: Upload) -> None:
         """Take back the parts of an upload; one that has ended meanwhile is left as it is."""
         with self._explained("abort the upload of", upload.key), suppress(FileNotFoundError):
@@ -250,6 +264,14 @@ class S3Objects:
 
     def _call(self, method: str, key: str, **arguments: Any) -> dict[str, Any]:
         return self._client.send(method, Bucket=self._bucket, Key=self._object(key), **arguments)
+
+    def call(self, method: str, key: str, **arguments: Any) -> dict[str, Any]:
+        """One request about a key, by botocore's name of it; raises what s3fs raises."""
+        return self._call(method, key, **arguments)
+
+    def call_once(self, method: str, key: str, **arguments: Any) -> dict[str, Any]:
+        """The same without a second try."""
+        return self._client.send_once(method, Bucket=self._bucket, Key=self._object(key), **arguments)
 
     def _explained(self, action: str, key: str) -> AbstractContextManager[None]:
         return explained(action, key, root=self._root, bucket=self._bucket, endpoint=self._endpoint)

@@ -145,5 +145,8 @@ def parser() -> _Parser:
     restore.add_argument("folder", help="folder that `ingot backup` wrote")
     restore.add_argument("--into", required=True, metavar="HOME", help="new home folder, empty or absent")
     add("rebuild", "fill MLflow again from manifests, records and ledger")
-    add("doctor", "check Python, disk, memory, ports, store and the switches against calling home")
+    doctor = add("doctor", "check Python, disk, memory, ports, store and the switches against calling home; "
+                 "`doctor storage`: what a place for a store can do")  # fmt: skip
+    doctor.add_argument("what", nargs="?", choices=("storage",), help="storage: try every power that a store needs")
+    doctor.add_argument("url", nargs="?", help="local path or s3://bucket/prefix (default: INGOT_STORE)")
     return root
