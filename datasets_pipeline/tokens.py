@@ -263,7 +263,9 @@ def _write_tokens(unit: TokenizeUnit, base: str) -> None:
     tokenizer.encode_special_tokens = True
     texts = read_table(unit.store, f"shards/{unit.shard_sha256}.parquet", columns=["text"])["text"].to_pylist()
     offsets = np.zeros(len(texts) + 1, dtype="<u8")
-    with unit.store.scratch() as folder:
+    # A token stands for a byte of text at least.
+    most = sum(len(text.encode()) + 1 for text in texts) * np.dtype(unit.dtype).itemsize + offsets.nbytes
+    with unit.store.scratch(base, most) as folder:
         ids_path, offsets_path = folder / "tokens.bin", folder / "tokens.idx"
         with open(ids_path, "wb") as file:
             for start in range(0, len(texts), _ENCODE_BATCH):
@@ -273,7 +275,7 @@ def _write_tokens(unit: TokenizeUnit, base: str) -> None:
                     )
                     file.write(ids.tobytes())
                     offsets[row + 1] = offsets[row] + len(ids)
-        offsets.tofile(offsets_path)
+        offsets_path.write_bytes(offsets.tobytes())  # tofile does not say that the disk is full
         crashpoint("tokens.put.before", base)
         unit.store.put_file(f"{base}.bin", ids_path)
         crashpoint("tokens.put.between", base)

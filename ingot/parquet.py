@@ -55,7 +55,7 @@ def write_table(store: Store, table: pa.Table, prefix: str, *, key: str | None =
     The key is `<prefix>/<sha256>.parquet`, or `key` for caches named by what they were computed from.
     The file is written to scratch, read back with its checksums, hashed, and put once.
     """
-    with store.scratch() as folder:
+    with store.scratch(key or prefix, table.nbytes) as folder:
         path = folder / "table.parquet"
         # combine_chunks: the page layout must not depend on how the table was put together.
         table = table.combine_chunks().replace_schema_metadata({_SEAL: _NO_SEAL} if key else None)

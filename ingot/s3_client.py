@@ -17,6 +17,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, BinaryIO, TypeVar
 
+from ingot.disk_space import is_full
 from ingot.errors import NotFoundError, StorageError
 
 T = TypeVar("T")
@@ -33,6 +34,7 @@ _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRef
 _SKEWED = {"RequestTimeTooSkewed"}
 _UNKNOWN_KEY = {"InvalidAccessKeyId"}
 _WRONG_SECRET = {"SignatureDoesNotMatch"}
+_NO_ROOM = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"}
 # BadDigest and IncompleteBody: the bytes were damaged or cut on their way, and we still hold them.
 _TRANSIENT = {
     "InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "Throttling", "ThrottlingException",
@@ -200,6 +202,8 @@ def explained(action: str, key: str, *, root: str, bucket: str, endpoint: str | 
             "AWS_PROFILE"
         ) from error
     except (OSError, BotoCoreError) as error:
+        if is_full(error):  # the disk here, not the service
+            raise
         code = code_of(error)
         if remedy := _remedy_of_refusal(error, code):
             raise StorageError(f"the store {root} refused to {action} {key} ({code}): {remedy}") from error
@@ -220,6 +224,8 @@ def _remedy_of_refusal(error: BaseException, code: str) -> str | None:
         return "the service does not know this access key; check AWS_ACCESS_KEY_ID, or whether the key was replaced"
     if code in _WRONG_SECRET:
         return "the secret key does not belong to the access key; check AWS_SECRET_ACCESS_KEY"
+    if code in _NO_ROOM:
+        return "the service has no room left; raise its quota or free space, then run again: finished work is kept"
     if isinstance(error, PermissionError):
         return "check the credentials and the bucket's policy"
     return None

@@ -7,7 +7,6 @@ an S3 store (`ingot.storage_s3`) uses single puts, with `If-None-Match: *` for p
 """
 
 import copy
-import errno
 import json
 import os
 import shutil
@@ -21,12 +20,10 @@ from typing import Any
 
 from ingot.crashpoints import crashpoint
 from ingot.digests import canonical_json, digest_of, sha256_hex
+from ingot.disk_space import told_when_full
 from ingot.errors import IntegrityError, NotFoundError, RecipeError, StorageError
+from ingot.storage_local import LocalObjects
 from ingot.storage_s3 import S3Objects
-
-# Folders that may hold raw personal data are readable by their owner only (CONTRACTS 8).
-PRIVATE_PREFIXES = ("documents/", "spans/", "quarantine/", "reports/", "acquisition/")
-
 
 # What put_if_absent adds to a record.
 ENVELOPE = ("writer", "attempt", "record_sha256")
@@ -49,7 +46,7 @@ class Store:
         self._scratch_root = scratch_root or Path(tempfile.gettempdir())
         # Written into every put-if-absent record, so that a writer whose reply was lost knows its own.
         self._writer = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
-        self._backend: _Local | S3Objects = _Local(Path(root)) if self.is_local else S3Objects(root)
+        self._backend: LocalObjects | S3Objects = LocalObjects(Path(root)) if self.is_local else S3Objects(root)
 
     def __repr__(self) -> str:
         return f"Store({self.root!r})"
@@ -149,7 +146,7 @@ class Store:
     def local_path(self, key: str) -> Path:
         """A local file with the object's bytes, for memory mapping; a remote object is cached first."""
         _check_key(key)
-        if isinstance(self._backend, _Local):
+        if isinstance(self._backend, LocalObjects):
             path = self._backend.path(key)
             if not path.is_file():
                 raise NotFoundError(f"{key} is not in the store {self.root}")
@@ -162,13 +159,14 @@ class Store:
         cached = self._cache_folder() / sha256_hex(f"{self.root}/{key}:{size}:{tag}".encode())
         if not cached.is_file() or cached.stat().st_size != size:
             partial = cached.with_suffix(f".{uuid.uuid4().hex}")
-            try:
-                self._backend.download(key, partial)
-                if partial.stat().st_size != size:
-                    raise StorageError(f"{key} changed or was cut while it was read ({size:,} bytes); run again")
-                os.replace(partial, cached)
-            finally:
-                partial.unlink(missing_ok=True)
+            with told_when_full(self._scratch_root, key, size):
+                try:
+                    self._backend.download(key, partial)
+                    if partial.stat().st_size != size:
+                        raise StorageError(f"{key} changed or was cut while it was read ({size:,} bytes); run again")
+                    os.replace(partial, cached)
+                finally:
+                    partial.unlink(missing_ok=True)
         return cached
 
     def _cache_folder(self) -> Path:
@@ -194,14 +192,18 @@ class Store:
         return sorted(self._backend.list(prefix.rstrip("/")))
 
     @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """A private folder on local disk, removed afterwards."""
-        self._scratch_root.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="ingot-", dir=self._scratch_root))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    def scratch(self, what: str = "scratch", num_bytes: int | None = None) -> Iterator[Path]:
+        """A private folder on local disk, removed afterwards; StorageError when its disk is full.
+
+        what is being made there and the bytes it takes at most are for that error; None when not known.
+        """
+        with told_when_full(self._scratch_root, what, num_bytes):
+            self._scratch_root.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix="ingot-", dir=self._scratch_root))
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def with_scratch(self, folder: Path) -> "Store":
         """The same store with another scratch folder, and so without copies of remote objects."""
@@ -223,133 +225,3 @@ def _check_key(key: str) -> None:
     parts = key.split("/")
     if not key or key.startswith("/") or "\\" in key or "\0" in key or any(p in ("", ".", "..") for p in parts):
         raise RecipeError(f"store key {key!r} is not a plain relative path; use names without '..', '//' or '\\'")
-
-
-class _Local:
-    def __init__(self, root: Path) -> None:
-        self._root = root.absolute()
-        self._temporary = self._root / ".tmp"
-
-    def path(self, key: str) -> Path:
-        return self._root / key
-
-    def put(self, key: str, data: bytes) -> None:
-        with self._guard(key, len(data)):
-            temporary = self._new_temporary(key)
-            try:
-                with open(temporary, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                self._rename(temporary, key)
-            finally:
-                temporary.unlink(missing_ok=True)
-
-    def put_file(self, key: str, path: Path) -> None:
-        with self._guard(key, path.stat().st_size):
-            temporary = self._new_temporary(key)
-            try:
-                shutil.copyfile(path, temporary)
-                with open(temporary, "rb+") as file:
-                    os.fsync(file.fileno())
-                self._rename(temporary, key)
-            finally:
-                temporary.unlink(missing_ok=True)
-
-    def put_if_absent(self, key: str, data: bytes) -> bool:
-        with self._guard(key, len(data)):
-            temporary = self._new_temporary(key)
-            try:
-                with open(temporary, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                target = self.path(key)
-                self._make_folder(target.parent)
-                try:
-                    # link(2) fails when the name exists: the only exclusive create that never shows
-                    # a half-written file under the final name.
-                    os.link(temporary, target)
-                except FileExistsError:
-                    return False
-                _fsync_folder(target.parent)
-                return True
-            finally:
-                temporary.unlink(missing_ok=True)
-
-    def read(self, key: str) -> bytes:
-        try:
-            return self.path(key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise NotFoundError(f"{key} is not in the store {self._root}") from None
-        except OSError as error:
-            raise StorageError(f"{key} cannot be read: {error.strerror}; check the disk and its permissions") from error
-
-    def size(self, key: str) -> int | None:
-        try:
-            status = os.stat(self.path(key))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return status.st_size if not os.path.isdir(self.path(key)) else None
-
-    def list(self, prefix: str) -> Iterator[str]:
-        for folder, folders, files in os.walk(self._root / prefix):
-            folders[:] = [name for name in folders if name != ".tmp"]
-            for name in files:
-                yield str((Path(folder) / name).relative_to(self._root))
-
-    def delete(self, key: str) -> None:
-        try:
-            self.path(key).unlink(missing_ok=True)
-        except NotADirectoryError:
-            return
-        except OSError as error:
-            raise StorageError(
-                f"{key} cannot be deleted: {error.strerror}; check the path and its permissions"
-            ) from error
-
-    def _new_temporary(self, key: str) -> Path:
-        self._make_folder(self._temporary)
-        return self._temporary / f"{key.rsplit('/', 1)[-1][:80]}.{uuid.uuid4().hex}"
-
-    def _rename(self, temporary: Path, key: str) -> None:
-        target = self.path(key)
-        self._make_folder(target.parent)
-        os.replace(temporary, target)
-        _fsync_folder(target.parent)
-
-    def _make_folder(self, folder: Path) -> None:
-        if folder.is_dir():
-            return
-        relative = folder.relative_to(self._root).as_posix() + "/"
-        private = relative.startswith(PRIVATE_PREFIXES) or relative == ".tmp/"
-        self._make_folder(folder.parent) if folder != self._root else folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            folder.mkdir(mode=0o700 if private else 0o755)
-        except FileExistsError:
-            return
-        _fsync_folder(folder.parent)
-
-    @contextmanager
-    def _guard(self, key: str, num_bytes: int) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if isinstance(error, StorageError):
-                raise
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageError(
-                    f"the disk of {self._root} is full: {key} needs {num_bytes:,} bytes; free space and run again, "
-                    "finished work is kept"
-                ) from error
-            raise StorageError(
-                f"{key} cannot be written under {self._root}: {error.strerror}; check the path and its permissions"
-            ) from error
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
