@@ -240,7 +240,7 @@ def tokens_manifest_key(ref: TokensRef) -> str:
 def tokenize_shard(unit: TokenizeUnit) -> TokenShard:
     """Write the token files of one shard unless they are there; runs in a worker."""
     base = f"{folder_of(unit.tokenizer_digest)}/{unit.shard_sha256}"
-    if not (unit.store.exists(f"{base}.bin") and unit.store.exists(f"{base}.idx")):
+    if not (unit.store.reuse(f"{base}.bin") and unit.store.reuse(f"{base}.idx")):
         _write_tokens(unit, base)
     offsets = np.fromfile(unit.store.local_path(f"{base}.idx"), dtype="<u8")
     return TokenShard(

@@ -15,6 +15,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ from ingot.disk_space import told_when_full
 from ingot.errors import IntegrityError, NotFoundError, RecipeError, StorageError
 from ingot.storage_local import LocalObjects
 from ingot.storage_s3 import S3Objects
+from ingot.stored import Found, Upload
+
+RENEWED_AFTER = timedelta(hours=1)
+"""An object that is found instead of written is renewed when it is older, so that housekeeping takes it for young."""
 
 # What put_if_absent adds to a record.
 ENVELOPE = ("writer", "attempt", "record_sha256")
@@ -65,16 +70,40 @@ class Store:
     def put_bytes(self, key: str, data: bytes, *, overwrite: bool = False) -> None:
         """Put bytes under a content key; present with the same size means done."""
         _check_key(key)
-        if not overwrite and self.size(key) == len(data):
+        if not overwrite and self._is_done(key, len(data)):
             return
         self._backend.put(key, data)
 
     def put_file(self, key: str, path: Path, *, overwrite: bool = False) -> None:
         """Put a finished local file under a content key; present with the same size means done."""
         _check_key(key)
-        if not overwrite and self.size(key) == path.stat().st_size:
+        if not overwrite and self._is_done(key, path.stat().st_size):
             return
         self._backend.put_file(key, path)
+
+    def _is_done(self, key: str, num_bytes: int) -> bool:
+        found = self._backend.stat(key)
+        if found is None or found.bytes != num_bytes:
+            return False
+        return self._renewed(found)
+
+    def _renewed(self, found: Found) -> bool:
+        """Whether an object is as good as written now: housekeeping leaves young ones alone (CONTRACTS 9)."""
+        if datetime.now(UTC) - found.modified > RENEWED_AFTER:
+            try:
+                self._backend.renew(found.key)
+            except NotFoundError:
+                return False
+        return True
+
+    def reuse(self, key: str, num_bytes: int | None = None) -> bool:
+        """Whether an object is there, with this size when one is given, and may be named by a new record.
+
+        Before it is named nobody may know of it, so its age begins anew: `ingot gc` takes only old ones.
+        """
+        _check_key(key)
+        found = self._backend.stat(key)
+        return found is not None and num_bytes in (None, found.bytes) and self._renewed(found)
 
     def put_if_absent(self, key: str, record: dict[str, Any]) -> bool:
         """Put a JSON record under a key nobody has taken; True when this writer holds the key.
@@ -108,6 +137,15 @@ class Store:
         """Remove an object; a missing one is fine."""
         _check_key(key)
         self._backend.delete(key)
+
+    def delete_if_untouched(self, key: str, since: datetime) -> bool:
+        """Remove an object unless somebody has written or renewed it since then; whether it was removed."""
+        _check_key(key)
+        return self._backend.delete_if_untouched(key, since)
+
+    def abort_upload(self, upload: Upload) -> None:
+        """Take back the parts of a multipart upload that nobody will end."""
+        self._backend.abort_upload(upload)
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -154,9 +192,9 @@ class Store:
         found = self._backend.stat(key)
         if found is None:
             raise NotFoundError(f"{key} is not in the store {self.root}")
-        size, tag = found
+        size = found.bytes
         # The tag: some keys are written again with other bytes of the same size (checkpoints after a kill).
-        cached = self._cache_folder() / sha256_hex(f"{self.root}/{key}:{size}:{tag}".encode())
+        cached = self._cache_folder() / sha256_hex(f"{self.root}/{key}:{size}:{found.tag}".encode())
         if not cached.is_file() or cached.stat().st_size != size:
             partial = cached.with_suffix(f".{uuid.uuid4().hex}")
             with told_when_full(self._scratch_root, key, size):
@@ -190,6 +228,18 @@ class Store:
     def list(self, prefix: str) -> list[str]:
         """All keys below a prefix that ends with '/', sorted. For housekeeping; readers use manifests."""
         return sorted(self._backend.list(prefix.rstrip("/")))
+
+    def find(self, prefix: str = "") -> Iterator[Found]:
+        """Every object below a prefix with its age, `.tmp/` included. For housekeeping."""
+        return self._backend.find(prefix.rstrip("/"))
+
+    def uploads(self) -> Iterator[Upload]:
+        """Multipart uploads that nobody has ended. For housekeeping."""
+        return self._backend.list_uploads()
+
+    def now(self) -> datetime:
+        """The clock by which the objects of this store are dated."""
+        return self._backend.now()
 
     @contextmanager
     def scratch(self, what: str = "scratch", num_bytes: int | None = None) -> Iterator[Path]:

@@ -6,13 +6,16 @@ exactly one wins. What a killed writer leaves lies in `.tmp/`.
 
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ingot.disk_space import is_full, told_when_full
 from ingot.errors import NotFoundError, StorageError
+from ingot.stored import Found, Upload
 
 # Folders that may hold raw personal data are readable by their owner only (CONTRACTS 8).
 PRIVATE_PREFIXES = ("documents/", "spans/", "quarantine/", "reports/", "acquisition/")
@@ -80,18 +83,44 @@ class LocalObjects:
         except OSError as error:
             raise StorageError(f"{key} cannot be read: {error.strerror}; check the disk and its permissions") from error
 
-    def size(self, key: str) -> int | None:
+    def stat(self, key: str) -> Found | None:
+        """What is there under a key; None when there is nothing."""
         try:
             status = os.stat(self.path(key))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return status.st_size if not os.path.isdir(self.path(key)) else None
+        if stat.S_ISDIR(status.st_mode):
+            return None
+        return Found(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), str(status.st_mtime_ns))
+
+    def size(self, key: str) -> int | None:
+        found = self.stat(key)
+        return found.bytes if found else None
 
     def list(self, prefix: str) -> Iterator[str]:
         for folder, folders, files in os.walk(self._root / prefix):
             folders[:] = [name for name in folders if name != ".tmp"]
             for name in files:
                 yield str((Path(folder) / name).relative_to(self._root))
+
+    def find(self, prefix: str) -> Iterator[Found]:
+        """Every object below a folder, `.tmp/` included."""
+        for folder, _, files in os.walk(self._root / prefix):
+            for name in files:
+                found = self.stat(str((Path(folder) / name).relative_to(self._root)))
+                if found is not None:
+                    yield found
+
+    def list_uploads(self) -> Iterator[Upload]:
+        """None: what a killed writer left is a file in `.tmp/`."""
+        return iter(())
+
+    def abort_upload(self, upload: Upload) -> None:
+        """There is none."""
+
+    def now(self) -> datetime:
+        """The clock that dates the files."""
+        return datetime.now(UTC)
 
     def delete(self, key: str) -> None:
         try:
@@ -102,6 +131,34 @@ class LocalObjects:
             raise StorageError(
                 f"{key} cannot be deleted: {error.strerror}; check the path and its permissions"
             ) from error
+
+    def delete_if_untouched(self, key: str, since: datetime) -> bool:
+        """Remove an object that nobody has written or renewed since then.
+
+        It is moved away first: who renews it before that is seen, who does so after finds it gone and writes it again.
+        """
+        temporary = self._new_temporary(key)
+        try:
+            os.rename(self.path(key), temporary)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise StorageError(f"{key} cannot be deleted: {error.strerror}; check its permissions") from error
+        untouched = temporary.stat().st_mtime < since.timestamp()
+        if not untouched:
+            with suppress(FileExistsError):
+                os.link(temporary, self.path(key))
+        temporary.unlink()
+        return untouched
+
+    def renew(self, key: str) -> None:
+        """Make an object as young as if it were written now."""
+        try:
+            os.utime(self.path(key))
+        except FileNotFoundError:
+            raise NotFoundError(f"{key} is not in the store {self._root}") from None
+        except OSError as error:
+            raise StorageError(f"{key} cannot be renewed: {error.strerror}; check its permissions") from error
 
     def _new_temporary(self, key: str) -> Path:
         self._make_folder(self._temporary)

@@ -13,13 +13,14 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 from ingot.errors import NotFoundError, RecipeError, StorageError
 from ingot.s3_client import S3Client, code_of, explained
+from ingot.stored import Found, Upload
 
 # Larger files go in parts, which no reader sees before the last one: a put is held in memory, and one request may
 # hold at most 5 GiB.
@@ -32,17 +33,6 @@ _TAKEN = {"PreconditionFailed", "412"}
 _CONFLICT = {"ConditionalRequestConflict", "OperationAborted", "409"}
 _PROBE_KEY = ".tmp/conditional-put"
 _probed: set[tuple[str | None, str]] = set()
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A multipart upload that was begun and not ended; readers do not see it, its parts cost room."""
-
-    key: str
-    upload_id: str
-    last_used: datetime
-    """When it was begun or got its last part."""
-    bytes: int
 
 
 class S3Objects:
@@ -154,6 +144,29 @@ class S3Objects:
         with self._explained("delete", key):
             self._call("delete_object", key)
 
+    def delete_if_untouched(self, key: str, since: datetime) -> bool:
+        """Remove an object that nobody has written or renewed since then.
+
+        A writer that renews it between the look and the removal is not seen: S3 has no condition for that. Housekeeping
+        asks it about objects only that nobody has named for two days.
+        """
+        found = self.stat(key)
+        if found is None or found.modified >= since:
+            return False
+        self.delete(key)
+        return True
+
+    def renew(self, key: str) -> None:
+        """Make an object as young as if it were written now."""
+        with self._explained("renew", key):
+            source = {"Bucket": self._bucket, "Key": self._object(key)}
+            self._call("copy_object", key, CopySource=source, MetadataDirective="REPLACE")
+
+    def now(self) -> datetime:
+        """The service's clock, which dates its objects."""
+        headers = self.reach()["ResponseMetadata"]["HTTPHeaders"]
+        return parsedate_to_datetime(headers["date"]) if "date" in headers else datetime.now(UTC)
+
     # -- reading -----------------------------------------------------------------------------
 
     def read(self, key: str) -> bytes:
@@ -167,14 +180,15 @@ class S3Objects:
         with open(path, "wb") as file, self._explained("read", key):
             self._client.fetch(self._bucket, self._object(key), file)
 
-    def stat(self, key: str) -> tuple[int, str] | None:
-        """(size, tag that changes with the object); None when there is no such object."""
+    def stat(self, key: str) -> Found | None:
+        """What is there under a key; None when there is nothing."""
         try:
             with self._explained("look up", key):
                 found = self._head(key)
         except NotFoundError:
             return None
-        return int(found["ContentLength"]), f"{found.get('ETag', '')} {found.get('LastModified', '')}"
+        modified = found["LastModified"]
+        return Found(key, int(found["ContentLength"]), modified, f"{found.get('ETag', '')} {modified}")
 
     def _head(self, key: str) -> dict[str, Any]:
         try:
@@ -190,13 +204,13 @@ class S3Objects:
 
     def size(self, key: str) -> int | None:
         found = self.stat(key)
-        return found[0] if found else None
+        return found.bytes if found else None
 
     def list(self, prefix: str) -> Iterator[str]:
-        yield from (key for key, _, _ in self.list_details(prefix) if not key.startswith(".tmp/"))
+        yield from (found.key for found in self.find(prefix) if not found.key.startswith(".tmp/"))
 
-    def list_details(self, prefix: str) -> Iterator[tuple[str, int, datetime]]:
-        """(key, size, time of writing) of every object below a folder, `.tmp/` included."""
+    def find(self, prefix: str) -> Iterator[Found]:
+        """Every object below a folder, `.tmp/` included."""
         folder = f"{prefix}/" if prefix else ""
         with self._explained("list", folder):
             for page in self._pages("list_objects_v2", folder, ("ContinuationToken", "NextContinuationToken")):
@@ -204,7 +218,7 @@ class S3Objects:
                     key = self._key(found["Key"])
                     # Names that end with '/' are folders that a console made.
                     if not key.endswith("/"):
-                        yield key, int(found["Size"]), found["LastModified"]
+                        yield Found(key, int(found["Size"]), found["LastModified"], str(found.get("ETag", "")))
 
     def list_uploads(self) -> Iterator[Upload]:
         """Multipart uploads that nobody ended, those that are still under way among them."""

@@ -58,7 +58,7 @@ class _Place:
         return self.objects.read(self.key(name))
 
     def names(self) -> list[str]:
-        return sorted(key for key, _, _ in self.objects.list_details(self.folder))
+        return sorted(found.key for found in self.objects.find(self.folder))
 
     def takes(self, name: str, data: bytes) -> bool:
         """Whether a put with the condition was accepted."""

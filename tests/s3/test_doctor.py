@@ -28,7 +28,7 @@ def marks(found: Diagnosis) -> dict[str, str]:
 def left(root: str) -> list[str]:
     """What is there, `.tmp/` and open uploads included."""
     objects = S3Objects(root)
-    return [*(key for key, _, _ in objects.list_details("")), *(upload.key for upload in objects.list_uploads())]
+    return [*(found.key for found in objects.find("")), *(upload.key for upload in objects.list_uploads())]
 
 
 def test_a_service_that_can_is_fit_and_nothing_of_the_probe_stays(service: Service, root: str) -> None:

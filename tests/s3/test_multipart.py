@@ -6,15 +6,19 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ingot import storage_s3
+from ingot import garbage, storage_s3
 from ingot.errors import StorageError
+from ingot.garbage import collect, find_garbage
 from ingot.storage import Store
-from tests.s3.conftest import Faulty, Service
+from tests.base.tiny_store import ACTOR
+from tests.s3.conftest import Faulty
 from tests.s3.fault_proxy import Answer, CutAfter, CutBefore, Fault, Request, first
 
 PART = 5 << 20  # services refuse smaller ones, except the last
@@ -102,8 +106,8 @@ Store(sys.argv[1]).put_file("checkpoints/x/model", Path(sys.argv[2]))
 """
 
 
-def test_what_a_killed_writer_left_is_seen_by_no_reader_and_found_by_housekeeping(
-    store: Store, root: str, large: Path, service: Service
+def test_what_a_killed_writer_left_is_seen_by_no_reader_and_taken_back_by_gc_when_it_is_old(
+    store: Store, root: str, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = subprocess.run([sys.executable, "-c", _DIE_AMID, root, str(large)], env=dict(os.environ))
     assert done.returncode == -signal.SIGKILL
@@ -113,8 +117,12 @@ def test_what_a_killed_writer_left_is_seen_by_no_reader_and_found_by_housekeepin
     # The next writer is not disturbed by it.
     store.put_file("checkpoints/x/model", large)
     assert is_same(store, "checkpoints/x/model", large)
-    backend: Any = store._backend
-    backend.abort_upload(left)
-    backend.abort_upload(left)
+    # Young: perhaps its writer lives.
+    assert find_garbage(store).uploads == ()
+    monkeypatch.setattr(garbage, "MIN_AGE", timedelta(hours=-1))
+    found = find_garbage(store)
+    assert found.uploads == (left,) and found.by_area()["uploads"] == (1, 2 * PART)
+    assert collect(store, replace(found, objects=()), actor=ACTOR).uploads == 1
+    store.abort_upload(left)  # who comes second finds nothing to do
     assert uploads(store) == []
     assert is_same(store, "checkpoints/x/model", large)
