@@ -1,7 +1,7 @@
 """Requests to an S3 service that do not give up at the first trouble, and errors that say what happened.
 
 One client a process, from s3fs and botocore, which reads the credentials (environment, profile, instance role). Tries
-and pauses are ours, because those of the two libraries multiply: a call ends after `AWS_MAX_ATTEMPTS` tries (10: a
+and pauses are ours, because those of the two libraries multiply: a call ends after `AWS_MAX_ATTEMPTS` tries (12: a
 gateway that restarts takes a minute), or when three minutes have gone, with pauses that grow and differ by writer.
 Credentials that expired are read again once.
 """
@@ -23,7 +23,7 @@ from ingot.errors import NotFoundError, StorageError
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 180.0
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.25, 20.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 20.0
 _CONNECT_SECONDS, _SILENCE_SECONDS = 10, 60
 _CHUNK_BYTES = 1 << 20
 
@@ -95,7 +95,7 @@ class S3Client:
 
 
 def _max_tries() -> int:
-    return max(1, int(os.environ.get("AWS_MAX_ATTEMPTS", "10")))
+    return max(1, int(os.environ.get("AWS_MAX_ATTEMPTS", "12")))
 
 
 def _pause(tries: int) -> None:
