@@ -21,7 +21,7 @@ from typing import Any
 
 from ingot.crashpoints import crashpoint
 from ingot.digests import canonical_json, digest_of, sha256_hex
-from ingot.disk_space import told_when_full
+from ingot.disk_space import is_full, told_when_full
 from ingot.errors import IntegrityError, NotFoundError, RecipeError, StorageError
 from ingot.storage_local import LocalObjects
 from ingot.storage_s3 import S3Objects
@@ -248,12 +248,23 @@ class Store:
         what is being made there and the bytes it takes at most are for that error; None when not known.
         """
         with told_when_full(self._scratch_root, what, num_bytes):
-            self._scratch_root.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix="ingot-", dir=self._scratch_root))
+            folder = self._make_scratch()
             try:
                 yield folder
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _make_scratch(self) -> Path:
+        try:
+            self._scratch_root.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix="ingot-", dir=self._scratch_root))
+        except OSError as error:
+            if is_full(error):
+                raise
+            raise StorageError(
+                f"no scratch folder can be made in {self._scratch_root}: {error.strerror}; check its permissions, or "
+                "set INGOT_HOME to another place"
+            ) from error
 
     def with_scratch(self, folder: Path) -> "Store":
         """The same store with another scratch folder, and so without copies of remote objects."""

@@ -28,6 +28,7 @@ _SINGLE_PUT_BYTES = 64 << 20
 _PART_BYTES = 16 << 20
 _MAX_PARTS = 10_000
 _PARTS_IN_FLIGHT = 4
+_COPIED_BYTES = 5 << 30
 _CONFLICT_ATTEMPTS = 6
 _TAKEN = {"PreconditionFailed", "412"}
 _CONFLICT = {"ConditionalRequestConflict", "OperationAborted", "409"}
@@ -157,7 +158,9 @@ class S3Objects:
         return True
 
     def renew(self, key: str) -> None:
-        """Make an object as young as if it were written now."""
+        """Make an object as young as if it were written now; NotFoundError when it must be written for that."""
+        if (self.size(key) or 0) > _COPIED_BYTES:
+            raise NotFoundError(f"{key} is too large for the service to copy")
         with self._explained("renew", key):
             source = {"Bucket": self._bucket, "Key": self._object(key)}
             self._call("copy_object", key, CopySource=source, MetadataDirective="REPLACE")

@@ -19,6 +19,11 @@ class SmallDisk:
         done = _mount("-o", f"remount,size={num_bytes}", str(self.folder))
         assert done.returncode == 0, done.stderr
 
+    def protect(self, is_protected: bool) -> None:
+        """Make it read-only, as a failing disk becomes, or writable again."""
+        done = _mount("-o", f"remount,{'ro' if is_protected else 'rw'}", str(self.folder))
+        assert done.returncode == 0, done.stderr
+
 
 @contextmanager
 def small_disk(folder: Path, num_bytes: int) -> Iterator[SmallDisk]:

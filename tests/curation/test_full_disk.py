@@ -89,6 +89,22 @@ def test_a_run_that_is_given_a_little_room_at_a_time_ends_with_the_same_version(
     assert len(areas) >= 5
 
 
+def test_a_run_on_a_disk_that_turns_read_only_says_so_and_ends_when_it_may_write(
+    reference: tuple[Corpus, Night, int], tmp_path: Path
+) -> None:
+    corpus, expected, used = reference
+    with small_disk(tmp_path / "disk", used // 2) as disk:
+        road = Road(corpus, disk.folder / "road")
+        assert not _try(road, expected, [])
+        disk.protect(True)
+        with pytest.raises(StorageError, match="Read-only file system; check"):
+            road.run()
+        disk.protect(False)
+        disk.resize(ENOUGH)
+        assert road.run().digests == expected.digests
+        verify(road.store)
+
+
 @pytest.mark.faults
 def test_workers_on_a_full_disk_tell_it_and_the_next_run_ends(
     reference: tuple[Corpus, Night, int], tmp_path: Path

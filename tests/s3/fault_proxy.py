@@ -69,11 +69,19 @@ class Stall:
 
 
 @dataclass(frozen=True)
+class Trickle:
+    """Hand on the answer's body in pieces with pauses, and reset the connection before the last one."""
+
+    pieces: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Damage:
     """Flip one bit of the request's body on its way."""
 
 
-Fault = Answer | CutBefore | CutAfter | CutBody | Without | Stall | Damage
+Fault = Answer | CutBefore | CutAfter | CutBody | Without | Stall | Trickle | Damage
 Rule = Callable[[Request], Fault | None]
 
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "expect"}
@@ -210,6 +218,14 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, CutBody):
             self.wfile.write(data[: int(len(data) * fault.share)])
             self.wfile.flush()
+            self._reset()
+            return
+        if isinstance(fault, Trickle):
+            step = -(-len(data) // fault.pieces)
+            for start in range(0, len(data) - step, step):
+                self.wfile.write(data[start : start + step])
+                self.wfile.flush()
+                time.sleep(fault.seconds)
             self._reset()
             return
         self.wfile.write(data)

@@ -12,7 +12,7 @@ from ingot import s3_client
 from ingot.errors import StorageError
 from ingot.storage import Store
 from tests.s3.conftest import Faulty, Service
-from tests.s3.fault_proxy import Answer, CutBody, Damage, Stall, first, storm
+from tests.s3.fault_proxy import Answer, CutBody, Damage, Stall, Trickle, first, storm
 
 
 @pytest.mark.faults
@@ -48,6 +48,17 @@ def test_a_read_that_is_cut_goes_on_where_it_was(faulty: Faulty, store: Store) -
     faulty.use(first(3, CutBody(0.4), method="GET", path="/shards/"))
     assert hashlib.sha256(faulty.store.read_bytes("shards/a")).digest() == hashlib.sha256(data).digest()
     assert faulty.proxy.done["CutBody"] == 3
+
+
+def test_a_slow_service_is_waited_for_as_long_as_bytes_come(
+    faulty: Faulty, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = random.Random(2).randbytes(600_000)
+    store.put_bytes("shards/a", data)
+    monkeypatch.setattr(s3_client, "PATIENCE_SECONDS", 0.5)
+    faulty.use(first(3, Trickle(6, 0.2), method="GET", path="/shards/"))
+    assert faulty.store.read_bytes("shards/a") == data
+    assert faulty.proxy.done["Trickle"] == 3
 
 
 def test_bytes_that_were_damaged_on_their_way_are_refused_and_sent_again(
