@@ -1,13 +1,14 @@
 # make demo   the whole road on documents this machine has, from nothing
 # make test   everything CI runs: style, types, tests
 # make check  style, types and the fast tests, under two minutes
+# make faults the fault tests with many rounds: half an hour, needs root for small disks and Debian's Ceph for S3
 # make bench  longer measurements; results are committed under docs/
 VENV ?= .venv
 MOTO ?= .venv-moto
 BIN := $(VENV)/bin
 FAST := tests/base tests/sources tests/extract tests/features tests/rules tests/dedup tests/evaluation
 
-.PHONY: install demo test check lint bench clean
+.PHONY: install demo test check lint faults bench clean
 
 install:
 	@deployments/install.sh $(VENV)
@@ -24,6 +25,9 @@ check: install lint
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+faults: install $(MOTO)/bin/moto_server
+	$(BIN)/python -m pytest -m faults --long
 
 bench: install
 	$(BIN)/python benchmarks/features.py --peer

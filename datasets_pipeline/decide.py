@@ -134,7 +134,8 @@ def decide(
 def _is_whole(store: Store, ref: DecisionsRef, units: set[str]) -> bool:
     """Whether all that stored decisions name is still there, the units of text too; else it is decided again."""
     objects = [(ref.plan.key, ref.plan.bytes), *((f"decisions/{d.sha256}.parquet", d.bytes) for d in ref.decisions)]
-    if any(store.size(key) != size for key, size in objects):
+    # Renewed: from here on only this run knows that it will name them.
+    if not all(store.reuse(key, size) for key, size in objects):
         return False
     return units.issuperset(read_table(store, ref.plan.key, columns=["unit"])["unit"].to_pylist())
 

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from datasets_pipeline.worker_processes import WorkerProcesses
 from datasets_pipeline.worker_units import Done, module_names, run_in_worker, run_unit
+from ingot.disk_space import told_when_full
 from ingot.errors import StorageError
 
 logger = logging.getLogger(__name__)
@@ -82,9 +83,11 @@ def open_pool(
     if scheduler is None and workers == 0:
         yield InProcessPool()
         return
-    pool = DaskPool(workers, scheduler, scratch, numba_cache, memory_bytes)
+    with told_when_full(scratch, "a pool of workers"):
+        pool = DaskPool(workers, scheduler, scratch, numba_cache, memory_bytes)
     try:
-        pool.start()
+        with told_when_full(scratch, "a pool of workers"):
+            pool.start()
         yield pool
     finally:
         pool.close()

@@ -240,7 +240,7 @@ def tokens_manifest_key(ref: TokensRef) -> str:
 def tokenize_shard(unit: TokenizeUnit) -> TokenShard:
     """Write the token files of one shard unless they are there; runs in a worker."""
     base = f"{folder_of(unit.tokenizer_digest)}/{unit.shard_sha256}"
-    if not (unit.store.exists(f"{base}.bin") and unit.store.exists(f"{base}.idx")):
+    if not (unit.store.reuse(f"{base}.bin") and unit.store.reuse(f"{base}.idx")):
         _write_tokens(unit, base)
     offsets = np.fromfile(unit.store.local_path(f"{base}.idx"), dtype="<u8")
     return TokenShard(
@@ -263,7 +263,9 @@ def _write_tokens(unit: TokenizeUnit, base: str) -> None:
     tokenizer.encode_special_tokens = True
     texts = read_table(unit.store, f"shards/{unit.shard_sha256}.parquet", columns=["text"])["text"].to_pylist()
     offsets = np.zeros(len(texts) + 1, dtype="<u8")
-    with unit.store.scratch() as folder:
+    # A token stands for a byte of text at least.
+    most = sum(len(text.encode()) + 1 for text in texts) * np.dtype(unit.dtype).itemsize + offsets.nbytes
+    with unit.store.scratch(base, most) as folder:
         ids_path, offsets_path = folder / "tokens.bin", folder / "tokens.idx"
         with open(ids_path, "wb") as file:
             for start in range(0, len(texts), _ENCODE_BATCH):
@@ -273,7 +275,7 @@ def _write_tokens(unit: TokenizeUnit, base: str) -> None:
                     )
                     file.write(ids.tobytes())
                     offsets[row + 1] = offsets[row] + len(ids)
-        offsets.tofile(offsets_path)
+        offsets_path.write_bytes(offsets.tobytes())  # tofile does not say that the disk is full
         crashpoint("tokens.put.before", base)
         unit.store.put_file(f"{base}.bin", ids_path)
         crashpoint("tokens.put.between", base)

@@ -7,7 +7,6 @@ an S3 store (`ingot.storage_s3`) uses single puts, with `If-None-Match: *` for p
 """
 
 import copy
-import errno
 import json
 import os
 import shutil
@@ -16,17 +15,20 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from ingot.crashpoints import crashpoint
 from ingot.digests import canonical_json, digest_of, sha256_hex
+from ingot.disk_space import is_full, told_when_full
 from ingot.errors import IntegrityError, NotFoundError, RecipeError, StorageError
+from ingot.storage_local import LocalObjects
 from ingot.storage_s3 import S3Objects
+from ingot.stored import Found, Upload
 
-# Folders that may hold raw personal data are readable by their owner only (CONTRACTS 8).
-PRIVATE_PREFIXES = ("documents/", "spans/", "quarantine/", "reports/", "acquisition/", "images/")
-
+RENEWED_AFTER = timedelta(hours=1)
+"""An object that is found instead of written is renewed when it is older, so that housekeeping takes it for young."""
 
 # What put_if_absent adds to a record.
 ENVELOPE = ("writer", "attempt", "record_sha256")
@@ -49,7 +51,7 @@ class Store:
         self._scratch_root = scratch_root or Path(tempfile.gettempdir())
         # Written into every put-if-absent record, so that a writer whose reply was lost knows its own.
         self._writer = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
-        self._backend: _Local | S3Objects = _Local(Path(root)) if self.is_local else S3Objects(root)
+        self._backend: LocalObjects | S3Objects = LocalObjects(Path(root)) if self.is_local else S3Objects(root)
 
     def __repr__(self) -> str:
         return f"Store({self.root!r})"
@@ -68,16 +70,40 @@ class Store:
     def put_bytes(self, key: str, data: bytes, *, overwrite: bool = False) -> None:
         """Put bytes under a content key; present with the same size means done."""
         _check_key(key)
-        if not overwrite and self.size(key) == len(data):
+        if not overwrite and self._is_done(key, len(data)):
             return
         self._backend.put(key, data)
 
     def put_file(self, key: str, path: Path, *, overwrite: bool = False) -> None:
         """Put a finished local file under a content key; present with the same size means done."""
         _check_key(key)
-        if not overwrite and self.size(key) == path.stat().st_size:
+        if not overwrite and self._is_done(key, path.stat().st_size):
             return
         self._backend.put_file(key, path)
+
+    def _is_done(self, key: str, num_bytes: int) -> bool:
+        found = self._backend.stat(key)
+        if found is None or found.bytes != num_bytes:
+            return False
+        return self._renewed(found)
+
+    def _renewed(self, found: Found) -> bool:
+        """Whether an object is as good as written now: housekeeping leaves young ones alone (CONTRACTS 9)."""
+        if datetime.now(UTC) - found.modified > RENEWED_AFTER:
+            try:
+                self._backend.renew(found.key)
+            except NotFoundError:
+                return False
+        return True
+
+    def reuse(self, key: str, num_bytes: int | None = None) -> bool:
+        """Whether an object is there, with this size when one is given, and may be named by a new record.
+
+        Before it is named nobody may know of it, so its age begins anew: `ingot gc` takes only old ones.
+        """
+        _check_key(key)
+        found = self._backend.stat(key)
+        return found is not None and num_bytes in (None, found.bytes) and self._renewed(found)
 
     def put_if_absent(self, key: str, record: dict[str, Any]) -> bool:
         """Put a JSON record under a key nobody has taken; True when this writer holds the key.
@@ -111,6 +137,15 @@ class Store:
         """Remove an object; a missing one is fine."""
         _check_key(key)
         self._backend.delete(key)
+
+    def delete_if_untouched(self, key: str, since: datetime) -> bool:
+        """Remove an object unless somebody has written or renewed it since then; whether it was removed."""
+        _check_key(key)
+        return self._backend.delete_if_untouched(key, since)
+
+    def abort_upload(self, upload: Upload) -> None:
+        """Take back the parts of a multipart upload that nobody will end."""
+        self._backend.abort_upload(upload)
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -149,7 +184,7 @@ class Store:
     def local_path(self, key: str) -> Path:
         """A local file with the object's bytes, for memory mapping; a remote object is cached first."""
         _check_key(key)
-        if isinstance(self._backend, _Local):
+        if isinstance(self._backend, LocalObjects):
             path = self._backend.path(key)
             if not path.is_file():
                 raise NotFoundError(f"{key} is not in the store {self.root}")
@@ -157,18 +192,19 @@ class Store:
         found = self._backend.stat(key)
         if found is None:
             raise NotFoundError(f"{key} is not in the store {self.root}")
-        size, tag = found
+        size = found.bytes
         # The tag: some keys are written again with other bytes of the same size (checkpoints after a kill).
-        cached = self._cache_folder() / sha256_hex(f"{self.root}/{key}:{size}:{tag}".encode())
+        cached = self._cache_folder() / sha256_hex(f"{self.root}/{key}:{size}:{found.tag}".encode())
         if not cached.is_file() or cached.stat().st_size != size:
             partial = cached.with_suffix(f".{uuid.uuid4().hex}")
-            try:
-                self._backend.download(key, partial)
-                if partial.stat().st_size != size:
-                    raise StorageError(f"{key} changed or was cut while it was read ({size:,} bytes); run again")
-                os.replace(partial, cached)
-            finally:
-                partial.unlink(missing_ok=True)
+            with told_when_full(self._scratch_root, key, size):
+                try:
+                    self._backend.download(key, partial)
+                    if partial.stat().st_size != size:
+                        raise StorageError(f"{key} changed or was cut while it was read ({size:,} bytes); run again")
+                    os.replace(partial, cached)
+                finally:
+                    partial.unlink(missing_ok=True)
         return cached
 
     def _cache_folder(self) -> Path:
@@ -193,15 +229,42 @@ class Store:
         """All keys below a prefix that ends with '/', sorted. For housekeeping; readers use manifests."""
         return sorted(self._backend.list(prefix.rstrip("/")))
 
+    def find(self, prefix: str = "") -> Iterator[Found]:
+        """Every object below a prefix with its age, `.tmp/` included. For housekeeping."""
+        return self._backend.find(prefix.rstrip("/"))
+
+    def uploads(self) -> Iterator[Upload]:
+        """Multipart uploads that nobody has ended. For housekeeping."""
+        return self._backend.list_uploads()
+
+    def now(self) -> datetime:
+        """The clock by which the objects of this store are dated."""
+        return self._backend.now()
+
     @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """A private folder on local disk, removed afterwards."""
-        self._scratch_root.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="ingot-", dir=self._scratch_root))
+    def scratch(self, what: str = "scratch", num_bytes: int | None = None) -> Iterator[Path]:
+        """A private folder on local disk, removed afterwards; StorageError when its disk is full.
+
+        what is being made there and the bytes it takes at most are for that error; None when not known.
+        """
+        with told_when_full(self._scratch_root, what, num_bytes):
+            folder = self._make_scratch()
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _make_scratch(self) -> Path:
         try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            self._scratch_root.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix="ingot-", dir=self._scratch_root))
+        except OSError as error:
+            if is_full(error):
+                raise
+            raise StorageError(
+                f"no scratch folder can be made in {self._scratch_root}: {error.strerror}; check its permissions, or "
+                "set INGOT_HOME to another place"
+            ) from error
 
     def with_scratch(self, folder: Path) -> "Store":
         """The same store with another scratch folder, and so without copies of remote objects."""
@@ -223,133 +286,3 @@ def _check_key(key: str) -> None:
     parts = key.split("/")
     if not key or key.startswith("/") or "\\" in key or "\0" in key or any(p in ("", ".", "..") for p in parts):
         raise RecipeError(f"store key {key!r} is not a plain relative path; use names without '..', '//' or '\\'")
-
-
-class _Local:
-    def __init__(self, root: Path) -> None:
-        self._root = root.absolute()
-        self._temporary = self._root / ".tmp"
-
-    def path(self, key: str) -> Path:
-        return self._root / key
-
-    def put(self, key: str, data: bytes) -> None:
-        with self._guard(key, len(data)):
-            temporary = self._new_temporary(key)
-            try:
-                with open(temporary, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                self._rename(temporary, key)
-            finally:
-                temporary.unlink(missing_ok=True)
-
-    def put_file(self, key: str, path: Path) -> None:
-        with self._guard(key, path.stat().st_size):
-            temporary = self._new_temporary(key)
-            try:
-                shutil.copyfile(path, temporary)
-                with open(temporary, "rb+") as file:
-                    os.fsync(file.fileno())
-                self._rename(temporary, key)
-            finally:
-                temporary.unlink(missing_ok=True)
-
-    def put_if_absent(self, key: str, data: bytes) -> bool:
-        with self._guard(key, len(data)):
-            temporary = self._new_temporary(key)
-            try:
-                with open(temporary, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                target = self.path(key)
-                self._make_folder(target.parent)
-                try:
-                    # link(2) fails when the name exists: the only exclusive create that never shows
-                    # a half-written file under the final name.
-                    os.link(temporary, target)
-                except FileExistsError:
-                    return False
-                _fsync_folder(target.parent)
-                return True
-            finally:
-                temporary.unlink(missing_ok=True)
-
-    def read(self, key: str) -> bytes:
-        try:
-            return self.path(key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise NotFoundError(f"{key} is not in the store {self._root}") from None
-        except OSError as error:
-            raise StorageError(f"{key} cannot be read: {error.strerror}; check the disk and its permissions") from error
-
-    def size(self, key: str) -> int | None:
-        try:
-            status = os.stat(self.path(key))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return status.st_size if not os.path.isdir(self.path(key)) else None
-
-    def list(self, prefix: str) -> Iterator[str]:
-        for folder, folders, files in os.walk(self._root / prefix):
-            folders[:] = [name for name in folders if name != ".tmp"]
-            for name in files:
-                yield str((Path(folder) / name).relative_to(self._root))
-
-    def delete(self, key: str) -> None:
-        try:
-            self.path(key).unlink(missing_ok=True)
-        except NotADirectoryError:
-            return
-        except OSError as error:
-            raise StorageError(
-                f"{key} cannot be deleted: {error.strerror}; check the path and its permissions"
-            ) from error
-
-    def _new_temporary(self, key: str) -> Path:
-        self._make_folder(self._temporary)
-        return self._temporary / f"{key.rsplit('/', 1)[-1][:80]}.{uuid.uuid4().hex}"
-
-    def _rename(self, temporary: Path, key: str) -> None:
-        target = self.path(key)
-        self._make_folder(target.parent)
-        os.replace(temporary, target)
-        _fsync_folder(target.parent)
-
-    def _make_folder(self, folder: Path) -> None:
-        if folder.is_dir():
-            return
-        relative = folder.relative_to(self._root).as_posix() + "/"
-        private = relative.startswith(PRIVATE_PREFIXES) or relative == ".tmp/"
-        self._make_folder(folder.parent) if folder != self._root else folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            folder.mkdir(mode=0o700 if private else 0o755)
-        except FileExistsError:
-            return
-        _fsync_folder(folder.parent)
-
-    @contextmanager
-    def _guard(self, key: str, num_bytes: int) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if isinstance(error, StorageError):
-                raise
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageError(
-                    f"the disk of {self._root} is full: {key} needs {num_bytes:,} bytes; free space and run again, "
-                    "finished work is kept"
-                ) from error
-            raise StorageError(
-                f"{key} cannot be written under {self._root}: {error.strerror}; check the path and its permissions"
-            ) from error
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,22 +1,34 @@
-"""The S3 side of the store: single puts through s3fs, and `If-None-Match: *` where one writer must win.
+"""The S3 side of the store: one put an object, and `If-None-Match: *` where one writer must win.
 
 Every failure becomes a StorageError with the service's error code and what to do; credentials are read
-by botocore (environment, profile, instance role) and never by us. Retries are botocore's standard ones,
-at most `AWS_MAX_ATTEMPTS` (10: enough for a gateway that restarts).
+by botocore (environment, profile, instance role) and never by us. Requests are tried again by `ingot.s3_client`.
+Every put carries its Content-MD5, so that a service refuses bytes that were damaged on their way.
 """
 
+import base64
+import hashlib
+import io
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 from ingot.errors import NotFoundError, RecipeError, StorageError
+from ingot.s3_client import S3Client, code_of, explained
+from ingot.stored import Found, Upload
 
-# One request holds at most 5 GiB; beyond this size s3fs sends parts, which no reader sees before the last one.
-_SINGLE_PUT_BYTES = 1 << 30
+# Larger files go in parts, which no reader sees before the last one: a put is held in memory, and one request may
+# hold at most 5 GiB.
+_SINGLE_PUT_BYTES = 64 << 20
+_PART_BYTES = 16 << 20
+_MAX_PARTS = 10_000
+_PARTS_IN_FLIGHT = 4
+_COPIED_BYTES = 5 << 30
 _CONFLICT_ATTEMPTS = 6
 _TAKEN = {"PreconditionFailed", "412"}
 _CONFLICT = {"ConditionalRequestConflict", "OperationAborted", "409"}
@@ -37,42 +49,42 @@ class S3Objects:
             raise RecipeError(f"the store {root!r} names no bucket; write s3://bucket/prefix")
         self._bucket, self._prefix = bucket, prefix.strip("/")
         self._root = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+        self._client = S3Client(self._endpoint)
 
-    @property
-    def _fs(self) -> Any:
-        return _filesystem(os.getpid(), self._endpoint, os.environ.get("AWS_ACCESS_KEY_ID"))
-
-    def _object(self, key: str) -> str:
-        return f"{self._prefix}/{key}" if self._prefix else key
+    # -- writing -----------------------------------------------------------------------------
 
     def put(self, key: str, data: bytes) -> None:
         with self._explained("write", key):
-            self._call("put_object", key, Body=data)
+            self._call("put_object", key, Body=data, ContentMD5=_md5_base64(data))
 
     def put_file(self, key: str, path: Path) -> None:
-        # One put per object: s3fs publishes a truncated object when a `with open` block raises.
-        if path.stat().st_size < _SINGLE_PUT_BYTES:
+        if path.stat().st_size <= _SINGLE_PUT_BYTES:
             self.put(key, path.read_bytes())
             return
         with self._explained("write", key):
-            self._fs.put_file(str(path), f"{self._bucket}/{self._object(key)}")
+            self._put_parts(key, path)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         with self._explained("write", key):
             self._probe()
             return self._put_new(key, data)
 
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Like put_if_absent, on a service that was not yet found to honour it."""
+        with self._explained("write", key):
+            return self._put_new(key, data)
+
     def _put_new(self, key: str, data: bytes) -> bool:
         for attempt in range(_CONFLICT_ATTEMPTS):
             try:
-                self._call("put_object", key, Body=data, IfNoneMatch="*")
+                self._call("put_object", key, Body=data, ContentMD5=_md5_base64(data), IfNoneMatch="*")
                 return True
             except FileExistsError:
                 return False
             except OSError as error:
-                if _code(error) in _TAKEN:
+                if code_of(error) in _TAKEN:
                     return False
-                if _code(error) not in _CONFLICT:
+                if code_of(error) not in _CONFLICT:
                     raise
             # 409: another put or delete of this key is under way and its outcome is not known yet.
             time.sleep(0.05 * 2**attempt)
@@ -87,98 +99,204 @@ class S3Objects:
         if self._put_new(_PROBE_KEY, b"1"):
             raise StorageError(
                 f"the store {self._root} ignores If-None-Match, so two runs could both publish one version; use an S3 "
-                "service that honours conditional writes, or a local store"
+                "service that honours conditional writes, or a local store; `ingot doctor storage` shows what it can"
             )
         _probed.add(place)
 
-    def read(self, key: str) -> bytes:
-        with self._explained("read", key):
-            return bytes(self._fs.cat_file(f"{self._bucket}/{self._object(key)}"))
-
-    def download(self, key: str, path: Path) -> None:
-        """Copy an object to a local file."""
-        with self._explained("read", key):
-            self._fs.get_file(f"{self._bucket}/{self._object(key)}", str(path))
-
-    def stat(self, key: str) -> tuple[int, str] | None:
-        """(size, tag that changes with the object); None when there is no such object."""
+    def _put_parts(self, key: str, path: Path) -> None:
+        """In parts, some at a time; a failure takes them back, a kill leaves them for `ingot gc`."""
+        size = path.stat().st_size
+        part_bytes = max(_PART_BYTES, -(-size // _MAX_PARTS))
+        upload = str(self._call("create_multipart_upload", key)["UploadId"])
         try:
-            with self._explained("look up", key):
-                found = self._call("head_object", key)
-        except NotFoundError:
-            return None
-        return int(found["ContentLength"]), f"{found.get('ETag', '')} {found.get('LastModified', '')}"
+            with open(path, "rb") as file, ThreadPoolExecutor(_PARTS_IN_FLIGHT) as threads:
+                numbers = range(1, -(-size // part_bytes) + 1)
+                # Each part is read in the thread that sends it, so that only those in flight are held.
+                send = [threads.submit(self._put_part, key, upload, n, file.fileno(), part_bytes) for n in numbers]
+                try:
+                    digests = [future.result() for future in send]
+                except BaseException:
+                    threads.shutdown(cancel_futures=True)
+                    raise
+            self._complete(key, upload, digests)
+        except BaseException:
+            with suppress(OSError):
+                self._call("abort_multipart_upload", key, UploadId=upload)
+            raise
 
-    def size(self, key: str) -> int | None:
-        found = self.stat(key)
-        return found[0] if found else None
+    def _put_part(self, key: str, upload: str, number: int, file: int, part_bytes: int) -> tuple[str, bytes]:
+        data = os.pread(file, part_bytes, (number - 1) * part_bytes)
+        answer = self._call(
+            "upload_part", key, UploadId=upload, PartNumber=number, Body=data, ContentMD5=_md5_base64(data)
+        )
+        return str(answer["ETag"]), _md5(data)
 
-    def list(self, prefix: str) -> Iterator[str]:
-        base = f"{self._bucket}/{self._prefix}/" if self._prefix else f"{self._bucket}/"
-        with self._explained("list", f"{prefix}/"):
-            names = self._fs.find(base + prefix)
-        for name in names:
-            if not name.startswith(f"{base}.tmp/"):
-                yield name.removeprefix(base)
+    def _complete(self, key: str, upload: str, digests: list[tuple[str, bytes]]) -> None:
+        parts = [{"PartNumber": number, "ETag": tag} for number, (tag, _) in enumerate(digests, start=1)]
+        try:
+            self._call("complete_multipart_upload", key, UploadId=upload, MultipartUpload={"Parts": parts})
+        except FileNotFoundError as error:
+            # The first answer was lost and the upload is no more: is the object ours?
+            whole = f"{_md5(b''.join(digest for _, digest in digests)).hex()}-{len(digests)}"
+            if code_of(error) != "NoSuchUpload" or self._tag(key) != whole:
+                raise OSError(f"the upload of {key} was ended by somebody else") from error
 
     def delete(self, key: str) -> None:
         with self._explained("delete", key):
             self._call("delete_object", key)
 
-    def _call(self, method: str, key: str, **arguments: Any) -> Any:
-        return self._fs.call_s3(method, Bucket=self._bucket, Key=self._object(key), **arguments)
+    def delete_if_untouched(self, key: str, since: datetime) -> bool:
+        """Remove an object that nobody has written or renewed since then.
 
-    @contextmanager
-    def _explained(self, action: str, key: str) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, NoCredentialsError
+        A writer that renews it between the look and the removal is not seen: S3 has no condition for that. Housekeeping
+        asks it about objects only that nobody has named for two days.
+        """
+        found = self.stat(key)
+        if found is None or found.modified >= since:
+            return False
+        self.delete(key)
+        return True
 
+    def renew(self, key: str) -> None:
+        """Make an object as young as if it were written now; NotFoundError when it must be written for that."""
+        if (self.size(key) or 0) > _COPIED_BYTES:
+            raise NotFoundError(f"{key} is too large for the service to copy")
+        with self._explained("renew", key):
+            source = {"Bucket": self._bucket, "Key": self._object(key)}
+            self._call("copy_object", key, CopySource=source, MetadataDirective="REPLACE")
+
+    def now(self) -> datetime:
+        """The service's clock, which dates its objects."""
+        headers = self.reach()["ResponseMetadata"]["HTTPHeaders"]
+        return parsedate_to_datetime(headers["date"]) if "date" in headers else datetime.now(UTC)
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def read(self, key: str) -> bytes:
+        sink = io.BytesIO()
+        with self._explained("read", key):
+            self._client.fetch(self._bucket, self._object(key), sink)
+        return sink.getvalue()
+
+    def download(self, key: str, path: Path) -> None:
+        """Copy an object to a local file."""
+        with open(path, "wb") as file, self._explained("read", key):
+            self._client.fetch(self._bucket, self._object(key), file)
+
+    def stat(self, key: str) -> Found | None:
+        """What is there under a key; None when there is nothing."""
         try:
-            yield
-        except StorageError:
+            with self._explained("look up", key):
+                found = self._head(key)
+        except NotFoundError:
+            return None
+        modified = found["LastModified"]
+        return Found(key, int(found["ContentLength"]), modified, f"{found.get('ETag', '')} {modified}")
+
+    def _head(self, key: str) -> dict[str, Any]:
+        try:
+            return self._call("head_object", key)
+        except OSError as error:
+            if code_of(error) in ("400", "403"):
+                # A HEAD has no body and so no reason; the same question as a GET is told one.
+                self._call("get_object", key, Range="bytes=0-0")
             raise
-        except FileNotFoundError as error:
-            if _code(error) == "NoSuchBucket":
-                raise StorageError(
-                    f"cannot {action} {key}: bucket {self._bucket!r} does not exist; create it, or correct INGOT_STORE"
-                ) from error
-            raise NotFoundError(f"{key} is not in the store {self._root}") from None
-        except NoCredentialsError as error:
-            raise StorageError(
-                f"cannot {action} {key} in {self._root}: no credentials; set AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-            ) from error
-        except PermissionError as error:
-            raise StorageError(
-                f"the store {self._root} refused to {action} {key} ({_code(error)}); check the credentials and the "
-                "bucket's policy"
-            ) from error
-        except (OSError, BotoCoreError) as error:
-            place = f" at {self._endpoint}" if self._endpoint else ""
-            raise StorageError(
-                f"cannot {action} {key} in {self._root}{place} ({_code(error)}); check that the service answers, then "
-                "run again: finished work is kept"
-            ) from error
+
+    def _tag(self, key: str) -> str:
+        return str(self._head(key).get("ETag", "")).strip('"')
+
+    def size(self, key: str) -> int | None:
+        found = self.stat(key)
+        return found.bytes if found else None
+
+    def list(self, prefix: str) -> Iterator[str]:
+        yield from (found.key for found in self.find(prefix) if not found.key.startswith(".tmp/"))
+
+    def find(self, prefix: str) -> Iterator[Found]:
+        """Every object below a folder, `.tmp/` included."""
+        folder = f"{prefix}/" if prefix else ""
+        with self._explained("list", folder):
+            for page in self._pages("list_objects_v2", folder, ("ContinuationToken", "NextContinuationToken")):
+                for found in page.get("Contents", ()):
+                    key = self._key(found["Key"])
+                    # Names that end with '/' are folders that a console made.
+                    if not key.endswith("/"):
+                        yield Found(key, int(found["Size"]), found["LastModified"], str(found.get("ETag", "")))
+
+    def list_uploads(self) -> Iterator[Upload]:
+        """Multipart uploads that nobody ended, those that are still under way among them."""
+        with self._explained("list uploads of", self._root):
+            markers = ("KeyMarker", "NextKeyMarker"), ("UploadIdMarker", "NextUploadIdMarker")
+            for page in self._pages("list_multipart_uploads", "", *markers):
+                for found in page.get("Uploads", ()):
+                    yield self._upload(self._key(found["Key"]), str(found["UploadId"]), found["Initiated"])
+
+    def _upload(self, key: str, upload_id: str, begun: datetime) -> Upload:
+        try:
+            parts = list(self._parts(key, upload_id))
+        except FileNotFoundError:  # ended meanwhile
+            parts = []
+        last = max([begun, *(part["LastModified"] for part in parts)])
+        return Upload(key, upload_id, last, sum(int(part["Size"]) for part in parts))
+
+    def _parts(self, key: str, upload_id: str) -> Iterator[dict[str, Any]]:
+        marker: dict[str, Any] = {}
+        while True:
+            page = self._call("list_parts", key, UploadId=upload_id, **marker)
+            yield from page.get("Parts", ())
+            if not page.get("IsTruncated"):
+                return
+            marker = {"PartNumberMarker": page["NextPartNumberMarker"]}
+
+    def reach(self) -> dict[str, Any]:
+        """Ask the bucket anything; the answer, with the service's date."""
+        with self._explained("list", self._root):
+            return self._client.send("list_objects_v2", Bucket=self._bucket, Prefix=self._object(".tmp/"), MaxKeys=1)
+
+    def versioning(self) -> str:
+        """`Enabled`, `Suspended`, or nothing."""
+        return str(self._client.send("get_bucket_versioning", Bucket=self._bucket).get("Status", ""))
+
+    def abort_upload(self, upload: Upload) -> None:
+        """Take back the parts of an upload; one that has ended meanwhile is left as it is."""
+        with self._explained("abort the upload of", upload.key), suppress(FileNotFoundError):
+            self._call("abort_multipart_upload", upload.key, UploadId=upload.upload_id)
+
+    def _pages(self, method: str, folder: str, *markers: tuple[str, str]) -> Iterator[dict[str, Any]]:
+        arguments: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._object(folder)}
+        while True:
+            page = self._client.send(method, **arguments)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            arguments |= {name: page[following] for name, following in markers if page.get(following)}
+
+    # -- names -------------------------------------------------------------------------------
+
+    def _object(self, key: str) -> str:
+        return f"{self._prefix}/{key}" if self._prefix else key
+
+    def _key(self, name: str) -> str:
+        return name.removeprefix(f"{self._prefix}/") if self._prefix else name
+
+    def _call(self, method: str, key: str, **arguments: Any) -> dict[str, Any]:
+        return self._client.send(method, Bucket=self._bucket, Key=self._object(key), **arguments)
+
+    def call(self, method: str, key: str, **arguments: Any) -> dict[str, Any]:
+        """One request about a key, by botocore's name of it; raises what s3fs raises."""
+        return self._call(method, key, **arguments)
+
+    def call_once(self, method: str, key: str, **arguments: Any) -> dict[str, Any]:
+        """The same without a second try."""
+        return self._client.send_once(method, Bucket=self._bucket, Key=self._object(key), **arguments)
+
+    def _explained(self, action: str, key: str) -> AbstractContextManager[None]:
+        return explained(action, key, root=self._root, bucket=self._bucket, endpoint=self._endpoint)
 
 
-@lru_cache(maxsize=4)
-def _filesystem(pid: int, endpoint: str | None, access_key: str | None) -> Any:
-    """One client a process (opening one costs 0.4 s): the event loop of s3fs does not survive a fork."""
-    import s3fs
-
-    options: dict[str, Any] = {
-        "config_kwargs": {
-            "s3": {"addressing_style": "path"},
-            "retries": {"mode": "standard", "max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", "10"))},
-        },
-        "use_listings_cache": False,
-        "skip_instance_cache": True,
-    }
-    if endpoint:
-        options["endpoint_url"] = endpoint
-    return s3fs.S3FileSystem(**options)
+def _md5(data: bytes) -> bytes:
+    return hashlib.md5(data, usedforsecurity=False).digest()
 
 
-def _code(error: BaseException) -> str:
-    """The service's error code, or the kind of error when it sent no answer."""
-    response = getattr(error.__cause__ or error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code") or type(error).__name__)
+def _md5_base64(data: bytes) -> str:
+    return base64.b64encode(_md5(data)).decode()

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from ingot import approval, ledger, lineage, manifest, signatures, store_identity
 from ingot.digests import digest_of, sha256_file
@@ -19,7 +20,7 @@ from ingot.ledger import Entry
 from ingot.parquet import check_object, read_table
 from ingot.storage import Store
 
-_CACHES = ("acquisition", "features", "spans", "history", "quarantine", "plans", "runs", "retrains", "held")
+CACHES = ("acquisition", "features", "spans", "history", "quarantine", "plans", "runs", "retrains", "held")
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,22 @@ def verify(
     witness is a ledger head kept elsewhere: with it a cut or rewritten ledger is found too. Raises
     StorageError when the store itself cannot be read.
     """
-    with _naming("the ledger"):
+    with naming("the ledger"):
         entries = list(ledger.check(store))
         if witness:
             ledger.check_witness(entries, witness)
     notes: list[str] = []
-    with _naming("an approval"):
+    with naming("an approval"):
         _check_signatures(entries, notes)
-    with _naming("a manifest"):
+    with naming("a manifest"):
         num_versions = _check_manifests(store, entries, notes)
-    with _naming("a record"):
-        checks = dict(_objects(store, entries))
+    checks: dict[str, Check] = {}
+    for record, names in records(store, entries):
+        with naming(record):
+            checks |= names()
     total = 0
     for number, (key, check) in enumerate(checks.items(), start=1):
-        with _naming(key), _fresh(store) as view:
+        with naming(key), fresh(store) as view:
             total += check(view)
         if on_progress is not None:
             on_progress("verify", number, len(checks))
@@ -63,11 +66,11 @@ def verify(
 
 def named_keys(store: Store) -> list[str]:
     """The keys of every object that ledger, manifests and records name; nothing but those is read."""
-    return list(dict(_objects(store, ledger.read(store))))
+    return list({key: None for _, names in records(store, ledger.read(store)) for key, _ in names()})
 
 
 @contextmanager
-def _naming(what: str) -> Iterator[None]:
+def naming(what: str) -> Iterator[None]:
     """Whatever goes wrong while a thing is checked is damage, unless the store cannot be read at all."""
     try:
         yield
@@ -80,7 +83,7 @@ def _naming(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _fresh(store: Store) -> Iterator[Store]:
+def fresh(store: Store) -> Iterator[Store]:
     """The store without its cache of remote objects: what is checked is what the service holds now."""
     if store.is_local:
         yield store
@@ -121,41 +124,58 @@ def _check_manifests(store: Store, entries: Sequence[Entry], notes: list[str]) -
     return count
 
 
-_Check = Callable[[Store], int]
+Check = Callable[[Store], int]
 """Checks one object and returns its bytes."""
+Names = Callable[[], Iterator[tuple[str, Check]]]
+"""Reads a record and gives each object that it names, with what it must be."""
 
 
-def _objects(store: Store, entries: Sequence[Entry]) -> Iterator[tuple[str, _Check]]:
+def records(store: Store, entries: Sequence[Entry]) -> Iterator[tuple[str, Names]]:
+    """Every record of the store, by key, and every cache: what is damaged is found when its names are asked for."""
     if entries or store.exists(store_identity.STORE_KEY):
-        yield store_identity.STORE_KEY, _record(store_identity.STORE_KEY)
+        yield store_identity.STORE_KEY, _itself(store_identity.STORE_KEY, _record)
     for corpus in manifest.corpora(store):
         for number in manifest.versions_of(store, corpus):
-            identity = manifest.read(store, corpus, number).identity
-            for shard in identity.shards:
-                key = f"shards/{shard.sha256}.parquet"
-                yield key, _content(key, shard.sha256, shard.bytes)
-            for part in identity.decisions:
-                key = f"decisions/{part.sha256}.parquet"
-                yield key, _content(key, part.sha256, part.bytes)
-    yield from _token_objects(store)
-    yield from _checkpoint_objects(store)
+            yield manifest.key_of(corpus, number), partial(_version_objects, store, corpus, number)
+    for key in store.list("tokens/"):
+        if key.endswith(".json"):
+            yield key, partial(_token_objects, store, key)
+    for area, named in (("tokenizers", _tokenizer_objects), ("checkpoints", _checkpoint_objects)):
+        for key in store.list(f"{area}/"):
+            if key.endswith("/manifest.json"):
+                yield key, partial(named, store, key)
     for key in store.list("evaluations/"):
-        yield key, _evaluation(key)
-    for key in _units(store):
-        yield key, _documents(key)
+        yield key, _itself(key, _evaluation)
+    yield "acquisition/", partial(_units, store)
+    for key in store.list("documents/"):
+        yield key, _itself(key, _documents)
     for key in store.list("images/"):
-        yield key, _content(key, key.rpartition("/")[2], None)
-    for area in _CACHES:
+        yield key, _itself(key, _named_by_its_bytes)
+    for area in CACHES:
         for key in store.list(f"{area}/"):
             if key.endswith(".parquet"):
-                yield key, lambda view, k=key: check_object(view, k)  # type: ignore[misc]
+                yield key, _itself(key, _table)
             elif key.endswith(".json") and area not in ("features", "spans", "history"):
-                yield key, _record(key)
+                yield key, _itself(key, _record)
     for entry in entries:
-        yield from _named_by(entry)
+        yield ledger.key_of(entry.sequence), partial(_named_by, entry)
 
 
-def _named_by(entry: Entry) -> Iterator[tuple[str, _Check]]:
+def _itself(key: str, check: Callable[[str], Check]) -> Names:
+    return lambda: iter([(key, check(key))])
+
+
+def _version_objects(store: Store, corpus: str, number: int) -> Iterator[tuple[str, Check]]:
+    identity = manifest.read(store, corpus, number).identity
+    for shard in identity.shards:
+        key = f"shards/{shard.sha256}.parquet"
+        yield key, _content(key, shard.sha256, shard.bytes)
+    for part in identity.decisions:
+        key = f"decisions/{part.sha256}.parquet"
+        yield key, _content(key, part.sha256, part.bytes)
+
+
+def _named_by(entry: Entry) -> Iterator[tuple[str, Check]]:
     """What a ledger record says must be there."""
     if entry.verb == "registered":
         key = f"{entry.details['checkpoint_key']}/manifest.json"
@@ -173,37 +193,43 @@ def _named_by(entry: Entry) -> Iterator[tuple[str, _Check]]:
                 yield key, _evaluation(key)
 
 
-def _token_objects(store: Store) -> Iterator[tuple[str, _Check]]:
-    for key in store.list("tokens/"):
-        if key.endswith(".json"):
-            tokens = store.read_record(key)
-            for shard in tokens["shards"]:
-                for kind in ("bin", "idx"):
-                    yield shard[f"{kind}_key"], _content(shard[f"{kind}_key"], shard[f"{kind}_sha256"], None)
-            # The record is required here and read below, where its folder is listed.
-            yield f"{tokens['tokenizer_key']}/manifest.json", _record(f"{tokens['tokenizer_key']}/manifest.json")
-    for key in store.list("tokenizers/"):
-        if key.endswith("/manifest.json"):
-            folder, record = key.rsplit("/", 1)[0], store.read_record(key)
-            for name, field in (("tokenizer.json", "digest"), ("tokenizer_config.json", "config_digest")):
-                yield f"{folder}/{name}", _content(f"{folder}/{name}", record[field], None)
+def _token_objects(store: Store, key: str) -> Iterator[tuple[str, Check]]:
+    tokens = store.read_record(key)
+    for shard in tokens["shards"]:
+        for kind in ("bin", "idx"):
+            yield shard[f"{kind}_key"], _content(shard[f"{kind}_key"], shard[f"{kind}_sha256"], None)
+    # The record is required here and read below, where its folder is listed.
+    yield f"{tokens['tokenizer_key']}/manifest.json", _record(f"{tokens['tokenizer_key']}/manifest.json")
 
 
-def _checkpoint_objects(store: Store) -> Iterator[tuple[str, _Check]]:
-    for key in store.list("checkpoints/"):
-        if key.endswith("/manifest.json"):
-            folder = key.rsplit("/", 1)[0]
-            for file in store.read_record(key)["files"]:
-                yield f"{folder}/{file['name']}", _content(f"{folder}/{file['name']}", file["sha256"], file["size"])
+def _tokenizer_objects(store: Store, key: str) -> Iterator[tuple[str, Check]]:
+    folder, record = key.rsplit("/", 1)[0], store.read_record(key)
+    for name, field in (("tokenizer.json", "digest"), ("tokenizer_config.json", "config_digest")):
+        yield f"{folder}/{name}", _content(f"{folder}/{name}", record[field], None)
 
 
-def _units(store: Store) -> list[str]:
-    """Units of documents: those an acquisition record names, and whatever else is there."""
-    named = {f"documents/{row['unit']}.parquet" for row in lineage.acquisition_rows(store) if row["unit"] is not None}
-    return sorted(named | set(store.list("documents/")))
+def _checkpoint_objects(store: Store, key: str) -> Iterator[tuple[str, Check]]:
+    folder = key.rsplit("/", 1)[0]
+    for file in store.read_record(key)["files"]:
+        yield f"{folder}/{file['name']}", _content(f"{folder}/{file['name']}", file["sha256"], file["size"])
 
 
-def _content(key: str, sha256: str, size: int | None) -> _Check:
+def _units(store: Store) -> Iterator[tuple[str, Check]]:
+    """Units of documents that an acquisition record names."""
+    units = {row["unit"] for row in lineage.acquisition_rows(store) if row["unit"] is not None}
+    for key in sorted(f"documents/{unit}.parquet" for unit in units):
+        yield key, _documents(key)
+
+
+def _table(key: str) -> Check:
+    return lambda view: check_object(view, key)
+
+
+def _named_by_its_bytes(key: str) -> Check:
+    return _content(key, key.rpartition("/")[2], None)
+
+
+def _content(key: str, sha256: str, size: int | None) -> Check:
     def check(view: Store) -> int:
         path = view.local_path(key)
         actual = path.stat().st_size
@@ -218,7 +244,7 @@ def _content(key: str, sha256: str, size: int | None) -> _Check:
     return check
 
 
-def _record(key: str) -> _Check:
+def _record(key: str) -> Check:
     def check(view: Store) -> int:
         view.read_record(key)
         return view.size(key) or 0
@@ -226,7 +252,7 @@ def _record(key: str) -> _Check:
     return check
 
 
-def _evaluation(key: str) -> _Check:
+def _evaluation(key: str) -> Check:
     def check(view: Store) -> int:
         record = view.read_record(key)
         name = key.rsplit("/", 1)[1].removesuffix(".json")
@@ -238,7 +264,7 @@ def _evaluation(key: str) -> _Check:
     return check
 
 
-def _documents(key: str) -> _Check:
+def _documents(key: str) -> Check:
     def check(view: Store) -> int:
         size = check_object(view, key)
         table = read_table(view, key, columns=["doc_id", "text"])

@@ -19,7 +19,11 @@ _Check = tuple[str, bool, str]
 
 
 def doctor(options: Namespace, printer: Printer) -> int:
-    """`ingot doctor`: what works here and what does not, each with a remedy; exit code 75 if something fails."""
+    """`ingot doctor [storage [URL]]`: what works and what does not, each with a remedy; exit 75 if something fails."""
+    if options.what == "storage":
+        from interface.doctor_storage import doctor_storage
+
+        return doctor_storage(options, printer)
     settings = open_settings()
     checks = [_python(), _disk(settings), _memory(), _store(settings), _switches(), _jail(settings)]
     checks += [*_stack(settings), *_databases(settings), _notify(settings)]

@@ -37,6 +37,8 @@ COMMANDS = {
     "secret": ("interface.stack", "secret"),
     "backup": ("interface.backups", "backup"),
     "restore": ("interface.backups", "restore"),
+    "gc": ("interface.housekeeping", "gc"),
+    "scrub": ("interface.housekeeping", "scrub"),
     "rebuild": ("interface.stack", "rebuild"),
     "doctor": ("interface.doctor", "doctor"),
 }
@@ -152,6 +154,15 @@ def parser() -> _Parser:
     restore = add("restore", "make a home folder from a backup, and verify it")
     restore.add_argument("folder", help="folder that `ingot backup` wrote")
     restore.add_argument("--into", required=True, metavar="HOME", help="new home folder, empty or absent")
+    gc = add("gc", "remove from the store what nothing names and nobody touched for 48 hours")
+    gc.add_argument("--dry-run", action="store_true", help="say what would be removed and how large it is, and stop")
+    scrub = add("scrub", "read every object again: what is damaged, who needs it, and what makes it again")
+    scrub.add_argument("--sample", type=float, default=1.0, metavar="SHARE",
+                       help="read a random share only, e.g. 0.1 every night (default: everything)")  # fmt: skip
+    scrub.add_argument("--dry-run", action="store_true", help="report only: remove and put aside nothing")
     add("rebuild", "fill MLflow again from manifests, records and ledger")
-    add("doctor", "check Python, disk, memory, ports, store and the switches against calling home")
+    doctor = add("doctor", "check Python, disk, memory, ports, store and the switches against calling home; "
+                 "`doctor storage`: what a place for a store can do")  # fmt: skip
+    doctor.add_argument("what", nargs="?", choices=("storage",), help="storage: try every power that a store needs")
+    doctor.add_argument("url", nargs="?", help="local path or s3://bucket/prefix (default: INGOT_STORE)")
     return root

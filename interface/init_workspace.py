@@ -67,7 +67,8 @@ def init(options: Namespace, printer: Printer) -> int:
     for part in ("rules", "sources", "graders"):
         (folder / part).mkdir(exist_ok=True)
     (folder / "recipe.yaml").write_text(text, encoding="utf-8")
-    printer.line(f"{source}: {look.readable:,} readable files, about {look.readable_bytes:,} bytes of text, {_languages(look)}")
+    size = f"about {look.readable_bytes:,} bytes of text"
+    printer.line(f"{source}: {look.readable:,} readable files, {size}, {_languages(look)}")
     printer.line(f"wrote {folder / 'recipe.yaml'}")
     printer.line(f"next: ingot build {shlex.quote(options.folder)}")
     printer.result({"recipe": str(folder / "recipe.yaml"), "files": look.readable, "bytes": look.readable_bytes})

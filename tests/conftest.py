@@ -11,7 +11,18 @@ from typing import Any
 import pytest
 
 # By their length: what takes longest must not begin last. These share a session's fixtures.
-_WHOLE_FOLDERS = ("room", "road", "stack", "curation", "training")
+_WHOLE_FOLDERS = ("room", "road", "stack", "curation", "training", "s3")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make faults` runs the fault tests with many rounds, `make test` each of them with a few."""
+    parser.addoption("--long", action="store_true", help="as many rounds of each fault test as take minutes")
+
+
+@pytest.fixture(scope="session")
+def is_long(request: pytest.FixtureRequest) -> bool:
+    """Whether fault tests run their many rounds."""
+    return bool(request.config.getoption("--long"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -189,7 +189,7 @@ def open_checkpoint(store: Store, key: str) -> Iterator[tuple[CheckpointManifest
     Raises IntegrityError naming the first file that is missing or differs.
     """
     manifest = read_manifest(store, key)
-    with store.scratch() as scratch:
+    with store.scratch(key, sum(file.size for file in manifest.files)) as scratch:
         paths = {}
         for file in manifest.files:
             paths[file.name] = path = _fetch(store, f"{key}/{file.name}", scratch / file.name)

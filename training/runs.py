@@ -192,7 +192,9 @@ def _load_weights(model: LlamaForCausalLM, path: Path, key: str) -> None:
 def save_run(run: Run, done: int) -> CheckpointRef:
     """Write the checkpoint after `done` steps; rank 0 writes, all ranks return its ref."""
     if run.rank == 0:
-        with run.store.scratch() as folder:
+        weights = sum(tensor.numel() * tensor.element_size() for tensor in run.model.parameters())
+        # The optimizer keeps at most two more numbers for each weight.
+        with run.store.scratch(key_of(run.job.fingerprint, done), 3 * weights) as folder:
             _write_folder(run, done, folder)
             save_checkpoint(run.store, folder, _manifest(run, done))
         logger.info("checkpoint of step %d written", done)

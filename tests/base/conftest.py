@@ -1,11 +1,7 @@
 """Fixtures of the base: the tiny store, built once and copied, and a moto server that stands in for S3."""
 
 import itertools
-import os
 import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +9,7 @@ import pytest
 
 from ingot.storage import Store
 from tests.base.tiny_store import TinyStore, build
+from tests.moto import running_moto
 
 BUCKET = "ingot-tests"
 # moto accepts any key; these are here so that a test can look for them where they must not be.
@@ -34,51 +31,20 @@ def tiny(built_store: TinyStore, tmp_path: Path) -> TinyStore:
     return TinyStore(tmp_path / "store", built_store.sources, built_store.witness)
 
 
-def moto_program() -> Path:
-    """moto_server from its own virtual environment: installed beside s3fs, pip would not find a solution."""
-    own = Path(__file__).parents[2] / ".venv-moto/bin/moto_server"
-    program = Path(os.environ.get("INGOT_TEST_MOTO") or own)
-    if not program.is_file():
-        pytest.skip(f"needs moto to stand in for S3, and {program} is not there; `make test` installs it")
-    return program
-
-
 @pytest.fixture(scope="session")
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A moto server with an empty bucket; the environment names it and holds the credentials."""
     import s3fs
 
-    program = moto_program()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    endpoint = f"http://127.0.0.1:{port}"
-    log = tmp_path_factory.mktemp("moto") / "moto.log"
-    with log.open("wb") as output, pytest.MonkeyPatch.context() as patch:
-        server = subprocess.Popen([program, "-H", "127.0.0.1", "-p", str(port)], stdout=output, stderr=output)
-        try:
-            _wait_for(port, server, log)
-            for name, value in {
-                "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_MAX_ATTEMPTS": "2",
-                "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
-                "INGOT_S3_ENDPOINT": endpoint, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
-            }.items():  # fmt: skip
-                patch.setenv(name, value)
-            s3fs.S3FileSystem(endpoint_url=endpoint).mkdir(BUCKET)
-            yield endpoint
-        finally:
-            server.kill()
-            server.wait()
-
-
-def _wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and server.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    pytest.fail(f"moto did not start: {log.read_text()[-500:]}")
+    with running_moto(tmp_path_factory.mktemp("moto")) as endpoint, pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_MAX_ATTEMPTS": "2",
+            "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
+            "INGOT_S3_ENDPOINT": endpoint, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
+        }.items():  # fmt: skip
+            patch.setenv(name, value)
+        s3fs.S3FileSystem(endpoint_url=endpoint).mkdir(BUCKET)
+        yield endpoint
 
 
 @pytest.fixture

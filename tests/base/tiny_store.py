@@ -68,8 +68,8 @@ def build(root: Path, sources: Path, *, store: Store | None = None) -> TinyStore
     units: dict[str, tuple[str, int]] = {}
     versions = []
     for night, uris in enumerate((FIRST_NIGHT, SECOND_NIGHT), start=1):
-        _acquire(store, sources, uris, units, night)
-        publish(store, uris, night)
+        look = _acquire(store, sources, uris, units, night)
+        publish(store, uris, night, {"sources": {"wiki": {"record": look}}})
         versions.append(train(store, night))
     _gate(store, versions[-1])
     sequence, head = ledger.head(store)
@@ -78,7 +78,7 @@ def build(root: Path, sources: Path, *, store: Store | None = None) -> TinyStore
 
 def _acquire(
     store: Store, sources: Path, uris: tuple[str, ...], units: dict[str, tuple[str, int]], night: int
-) -> None:
+) -> str:
     new = [uri for uri in uris if uri not in units]
     unit = sha256_hex("\n".join(new).encode())[:32]
     rows = [
@@ -104,6 +104,7 @@ def _acquire(
     prefix = f"acquisition/wiki/{EXTRACTION}"
     written = write_table(store, pa.Table.from_pylist(records, schema=ACQUISITION), prefix)
     assert store.put_if_absent(f"{prefix}/{night:012d}.json", {"record": written.sha256, "rows": len(records)})
+    return written.key
 
 
 def publish(store: Store, uris: tuple[str, ...], number: int, provenance: dict[str, Any] | None = None) -> None:
