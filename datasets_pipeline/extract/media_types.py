@@ -83,7 +83,9 @@ _BY_EXTENSION = {
     "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp",
     "tif": "image/tiff", "tiff": "image/tiff",
     "zip": ZIP, "gz": "application/gzip", "xz": "application/x-xz", "bz2": "application/x-bzip2",
-    "zst": "application/zstd", "tar": "application/x-tar", "parquet": "application/vnd.apache.parquet",
+    "zst": "application/zstd", "tar": "application/x-tar",
+    "tgz": "application/gzip", "txz": "application/x-xz", "tbz2": "application/x-bzip2", "tzst": "application/zstd",
+    "parquet": "application/vnd.apache.parquet",
 }  # fmt: skip
 _SIGNATURES = (
     (b"%PDF-", "application/pdf"),
@@ -184,6 +186,8 @@ _CONTROL_BYTES = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in b"\t
 
 def _signature(data: bytes) -> str | None:
     found = next((media_type for mark, media_type in _SIGNATURES if data.startswith(mark)), None)
+    if found is None and data[257:262] == b"ustar":
+        return "application/x-tar"
     inside = {ZIP: containers.type_inside_zip, OLE: containers.type_inside_ole}.get(found or "")
     return (inside(data) if inside else None) or found
 
