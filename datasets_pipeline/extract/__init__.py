@@ -24,11 +24,13 @@ _MODULES = (
     "text", "markdown", "html", "rst", "notebook", "code", "python_source", "package_metadata",
     "docx", "pptx", "odf", "sheets", "epub", "legacy_office",
     "pdf", "image",
-    "archives",
+    "archives", "mail",
 )  # fmt: skip
 # Modules that shape the text of several media types.
 _SHARED = (
-    "budgets", "children", "containers", "decoding", "licences", "markdown_writing", "media_types", "ocr",
+    "budgets", "children", "containers", "decoding", "licences", "mail_headers", "mail_quotes", "mail_parts",
+    "mail_text",
+    "markdown_writing", "media_types", "ocr",
     "office_html", "office_xml", "office_zip", "ole", "omml", "packed", "page_lines", "sheet_bounds", "tables",
     "tar_members", "zip_recovery", "zips",
 )  # fmt: skip

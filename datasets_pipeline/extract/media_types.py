@@ -34,6 +34,8 @@ PLAIN = "text/plain"
 RESTRUCTURED_TEXT = "text/x-rst"
 PYTHON = "text/x-python"
 PACKAGE_METADATA = "text/x-python-metadata"
+MAIL = "message/rfc822"
+MBOX = "application/mbox"
 BINARY = "application/octet-stream"
 
 _BY_NAME = {
@@ -78,7 +80,7 @@ _BY_EXTENSION = {
     "xlsx": XLSX, "xlsm": XLSX, "xltx": XLSX, "xltm": XLSX, "xlam": XLSX, "xlsb": XLSB,
     "pptx": PPTX, "pptm": PPTX, "potx": PPTX, "potm": PPTX, "ppsx": PPTX, "ppsm": PPTX,
     "odt": ODT, "ott": ODT, "ods": ODS, "ots": ODS, "odp": ODP, "otp": ODP,
-    "eml": "message/rfc822", "mbox": "application/mbox", "msg": MSG,
+    "eml": MAIL, "mbox": MBOX, "msg": MSG,
     "ipynb": "application/x-ipynb+json", "svg": "image/svg+xml",
     "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp",
     "tif": "image/tiff", "tiff": "image/tiff",
@@ -110,7 +112,7 @@ _SIGNATURES = (
 # Read as text although their type does not begin with text/.
 TEXT_APPLICATIONS = frozenset({"application/json", "application/yaml", "application/toml", "application/xml"})
 # Text on the wire, but with a structure that reading as plain text would spoil; extractors of their own.
-_STRUCTURED = frozenset({"message/rfc822", "application/mbox", "application/x-ipynb+json", "image/svg+xml"})
+_STRUCTURED = frozenset({MAIL, MBOX, "application/x-ipynb+json", "image/svg+xml"})
 _MARKUP = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _SHEBANG = re.compile(rb"#![ \t]*\S{0,200}?/(?:env[ \t]+(?:-\S{1,20}[ \t]+)?)?([A-Za-z]{1,20})[\d.]*(?:\s|\Z)")
 _BY_INTERPRETER = {
