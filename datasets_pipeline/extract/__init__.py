@@ -24,7 +24,7 @@ _MODULES = (
     "text", "markdown", "html", "rst", "notebook", "code", "python_source", "package_metadata",
     "docx", "pptx", "odf", "sheets", "epub", "legacy_office",
     "pdf", "image",
-    "archives", "mail",
+    "archives", "mail", "mbox",
 )  # fmt: skip
 # Modules that shape the text of several media types.
 _SHARED = (

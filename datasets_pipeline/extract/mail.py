@@ -7,6 +7,7 @@ other, at `mail.eml!/name`.
 
 import platform
 import posixpath
+import re
 from dataclasses import replace
 from email import policy
 from email.message import Message
@@ -39,6 +40,9 @@ _UNREADABLE = {
 _EXTENSIONS = {"text/html": ".html", "text/plain": ".txt", "text/csv": ".csv", "text/markdown": ".md"}
 _MAX_NAME_CHARACTERS = 200
 _MAX_ATTACHMENTS = 1000
+_MAX_HEADER_BYTES = 1 << 20
+_OLD_FIELD = re.compile(rb"^([!-9;-~]{1,100})[ \t]{1,100}:", re.MULTILINE)  # `From : a`, RFC 5322, 4.5
+_BLANK_LINES = re.compile(r"\n[ \t\xa0]*(?:\n[ \t\xa0]*){2,}")
 
 
 def programs() -> dict[str, str]:
@@ -86,16 +90,24 @@ def _parsed(data: bytes, uri: str) -> Message:
     if wide:  # saved by an editor as what it calls Unicode
         data = data.decode(wide, "replace").encode("utf-8", "replace")
     data = data.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n\t ")
+    end = _end_of_header(data)
     # compat32 keeps fields as they came: the newer policies parse them, and raise where real mail breaks the rules.
-    message: Message = BytesParser(policy=policy.compat32).parsebytes(data)
+    message: Message = BytesParser(policy=policy.compat32).parsebytes(_OLD_FIELD.sub(rb"\1:", data[:end]) + data[end:])
+    if not data:
+        raise ExtractionError("empty", f"{uri}: nothing but blanks is in it")
     if not message.keys():
         raise ExtractionError("parser_error", f"{uri}: no field of a mail is at its beginning; look at the file")
     return message
 
 
+def _end_of_header(data: bytes) -> int:
+    blank = re.search(rb"\n\r?\n", data[:_MAX_HEADER_BYTES])
+    return blank.start() + 1 if blank else 0
+
+
 def _text_of(message: Message, subject: str, body: Body, options: ExtractOptions) -> str:
     """The document; a mail that says nothing but quotations keeps them."""
-    blocks = [text.words.text.strip("\n") for text in body.texts if text.words.text.strip()]
+    blocks = [_BLANK_LINES.sub("\n\n", text.words.text).strip("\n") for text in body.texts if text.words.text.strip()]
     fields = []
     if options.mail_headers == "all":
         fields = [f"{name}: {value}" for name in _PEOPLE if (value := field_of(message, name))]

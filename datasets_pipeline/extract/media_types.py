@@ -121,13 +121,19 @@ _BY_INTERPRETER = {
     "lua": "text/x-lua", "php": "text/x-php", "Rscript": "text/x-r", "awk": "text/x-awk", "tclsh": "text/x-tcl",
 }  # fmt: skip
 _SNIFFED_BYTES = 8192
+_MAILDIR = re.compile(r"(?:^|/)(?:cur|new)/\d[^/]*\Z")
+_FIELD = re.compile(rb"([!-9;-~]{1,100})[ \t]{0,10}:")
+_MAIL_ONLY = frozenset(
+    {b"from", b"message-id", b"received", b"return-path", b"delivered-to", b"mime-version", b"x-mailer", b"in-reply-to"}
+)
+_MAIL_FIELDS = _MAIL_ONLY | {b"to", b"cc", b"date", b"subject", b"sender", b"reply-to", b"content-type"}
 
 
 def media_type_of(uri: str, data: bytes) -> str:
     """The media type of a file from its name and bytes; never raises."""
     stated = stated_media_type(uri)
     signature = _signature(data)
-    if stated is None:
+    if stated is None or (_MAILDIR.search(uri) and _looks_like_mail(data)):
         return signature or _sniff(data)
     if is_text(stated):
         return signature or stated
@@ -197,10 +203,28 @@ def _signature(data: bytes) -> str | None:
 def _sniff(data: bytes) -> str:
     if not looks_like_text(data):
         return BINARY
+    if _looks_like_mail(data):
+        return MBOX if data.startswith(b"From ") else MAIL
     interpreter = interpreter_of(data)
     if interpreter:
         return _BY_INTERPRETER.get(interpreter, PLAIN)
     return HTML if _MARKUP.match(_without_opening_comments(data[:_SNIFFED_BYTES])) else PLAIN
+
+
+def _looks_like_mail(data: bytes) -> bool:
+    """Whether the file begins with the fields of a mail, as in a Maildir, where names say nothing.
+
+    Text can begin with `Date:` as well; a mail has a field that only mail has, or one sender and another field.
+    """
+    lines = data[:_SNIFFED_BYTES].replace(b"\r\n", b"\n").partition(b"\n\n")[0].split(b"\n")
+    fields = set()
+    for number, line in enumerate(lines):
+        field = _FIELD.match(line)
+        if field:
+            fields.add(field.group(1).lower())
+        elif not (line.startswith((b" ", b"\t")) and fields) and not (number == 0 and line.startswith(b"From ")):
+            return len(fields & _MAIL_ONLY) >= 2  # cut within a line by the bound on what is looked at, or broken
+    return bool(fields & _MAIL_ONLY) and len(fields & _MAIL_FIELDS) >= 2
 
 
 def _without_opening_comments(head: bytes) -> bytes:
