@@ -35,16 +35,22 @@ class Member:
     info: zipfile.ZipInfo = field(repr=False)
 
 
+class SharedBytes(ValueError):
+    """Two members of a zip claim the same bytes."""
+
+
 def member_ends(data: bytes, members: Iterable[zipfile.ZipInfo]) -> list[tuple[zipfile.ZipInfo, int]]:
     """Members by their place in the zip, each with its end.
 
-    Raises ValueError when two share bytes, as in bombs and forgeries, or when one lies outside of the zip.
+    Raises SharedBytes when two share bytes, as in bombs and forgeries; ValueError when one lies outside of the zip.
     """
     ends, end = [], 0
     for member in sorted(members, key=lambda member: member.header_offset):
         start = member.header_offset
-        if start < end or start + _LOCAL_HEADER_BYTES > len(data):
-            raise ValueError("members share bytes, or lie outside of the zip")
+        if start < end:
+            raise SharedBytes("members share bytes")
+        if start + _LOCAL_HEADER_BYTES > len(data):
+            raise ValueError("a member lies outside of the zip")
         end = start + _LOCAL_HEADER_BYTES + sum(struct.unpack_from("<2H", data, start + 26)) + member.compress_size
         ends.append((member, end))
     return ends
@@ -66,14 +72,17 @@ class ZipMembers:
             raise ExtractionError("parser_error", f"{uri}: reading it as a zip raised {failure}; fetch it again")
         if len(infos) > max_members:
             raise ExtractionError("too_large", f"{uri}: {len(infos):,} members; unpack it and name the folder")
+        ends: list[tuple[zipfile.ZipInfo, int]] = []
         try:
             ends = member_ends(data, infos)
+        except SharedBytes:
+            failure = "too_large"
         except ValueError:
-            ends = None
-        if ends is None:
-            raise ExtractionError(
-                "parser_error", f"{uri}: its members share the same bytes, or lie outside of it; exclude it"
-            )
+            failure = "parser_error"
+        if failure == "too_large":
+            raise ExtractionError("too_large", f"{uri}: its members share the same bytes, as in a bomb; exclude it")
+        if failure:
+            raise ExtractionError("parser_error", f"{uri}: its members lie outside of it; fetch it again")
         self.members = [_member(info, end) for info, end in ends if not info.is_dir()]
         """In the order of their places."""
         self._by_name = {member.info.filename: member for member in self.members}
