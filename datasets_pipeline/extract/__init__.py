@@ -12,6 +12,7 @@ import platform
 from types import ModuleType
 
 from datasets_pipeline.extract import media_types
+from datasets_pipeline.extract.budgets import budget_of
 from datasets_pipeline.extract.options import ExtractOptions
 from datasets_pipeline.jail.limits import MEMORY_REMEDY
 from datasets_pipeline.normalize import TEXT_VERSION, UNICODE_VERSION, normalize_text
@@ -23,11 +24,15 @@ _MODULES = (
     "text", "markdown", "html", "rst", "notebook", "code", "python_source", "package_metadata",
     "docx", "pptx", "odf", "sheets", "epub", "legacy_office",
     "pdf", "image",
+    "archives", "mail", "mbox",
 )  # fmt: skip
 # Modules that shape the text of several media types.
 _SHARED = (
-    "children", "containers", "decoding", "licences", "markdown_writing", "media_types", "ocr", "office_html",
-    "office_xml", "office_zip", "ole", "omml", "page_lines", "sheet_bounds", "tables",
+    "budgets", "children", "containers", "decoding", "licences", "mail_headers", "mail_quotes", "mail_parts",
+    "mail_text",
+    "markdown_writing", "media_types", "ocr",
+    "office_html", "office_xml", "office_zip", "ole", "omml", "packed", "page_lines", "sheet_bounds", "tables",
+    "tar_members", "zip_recovery", "zips",
 )  # fmt: skip
 
 
@@ -46,7 +51,8 @@ def extract(data: bytes, uri: str, media_type: str | None, options: ExtractOptio
             "unsupported_media_type",
             f"{uri}: no extractor reads {media_type}; exclude such files, or convert them to text, Markdown or HTML",
         )
-    result = _call_parser(module, data, uri, media_type, options)
+    with budget_of(len(data), options.max_archive_bytes):
+        result = _call_parser(module, data, uri, media_type, options)
     kept = [document for document in result.documents if normalize_text(document.text)]
     blank = [Reject(d.start, d.end, "empty") for d in result.documents if not normalize_text(d.text)]
     if blank and not kept and not result.rejects:

@@ -14,6 +14,7 @@ resiliparse reads about 20 MB a second.
 """
 
 import re
+from collections.abc import Sequence
 from html import unescape
 
 from datasets_pipeline.extract.decoding import decode
@@ -74,12 +75,11 @@ def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> 
         declared=declared.group(1).decode("ascii") if declared else options.encoding,
         max_odd_share=options.max_odd_share,
     )
-    page = _open_templates(decoded.text)
     named = _named_values(decoded.text[:65536])
     licence, evidence = _stated_licence(named, decoded.text)
     title = _title(decoded.text)
     document = ExtractedDocument(
-        text=_text_of(page, uri, options.html),
+        text=text_of_page(decoded.text, uri, options.html),
         start=0,
         end=len(data),
         media_type=HTML,
@@ -94,13 +94,21 @@ def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> 
     return ExtractionResult([document])
 
 
-def _text_of(page: str, uri: str, which: str) -> str:
-    """The page as Markdown; all of it when its surroundings held nearly everything (a page that is one <aside>)."""
+def text_of_page(page: str, uri: str, which: str, left_out: Sequence[str] = ()) -> str:
+    """The page as Markdown; all of it when its surroundings held nearly everything (a page that is one <aside>).
+
+    left_out: CSS selectors of elements to leave out besides. Raises ExtractionError parser_returned_nothing.
+    """
+    page = _open_templates(page)
     num_between_tags = _num_characters_between_tags(page)
-    text = _render(page, which)
+    text = _render(page, which, left_out)
     if which != "all" and _num_visible(text) < _MIN_CONTENT_SHARE * num_between_tags:
-        text = _render(page, "all")
-    if num_between_tags >= _MIN_INPUT_CHARACTERS and _num_visible(text) < _MIN_TEXT_SHARE * num_between_tags:
+        text = _render(page, "all", left_out)
+    if (
+        not left_out
+        and num_between_tags >= _MIN_INPUT_CHARACTERS
+        and _num_visible(text) < _MIN_TEXT_SHARE * num_between_tags
+    ):
         raise ExtractionError(
             "parser_returned_nothing",
             f"{uri}: the HTML parser gave {len(text):,} characters of about {num_between_tags:,} that stand "
@@ -109,7 +117,7 @@ def _text_of(page: str, uri: str, which: str) -> str:
     return text
 
 
-def _render(page: str, which: str) -> str:
+def _render(page: str, which: str, left_out: Sequence[str]) -> str:
     from resiliparse.extract.html2text import extract_plain_text
 
     if _list_depth(page) > _MAX_LIST_DEPTH:
@@ -120,7 +128,7 @@ def _render(page: str, which: str) -> str:
         main_content=which == "main",
         links=False,
         noscript=which == "all",
-        skip_elements=_SURROUNDINGS if which == "content" else None,
+        skip_elements=[*(_SURROUNDINGS if which == "content" else ()), *left_out] or None,
     )
     return to_markdown(minimal)
 

@@ -34,6 +34,8 @@ PLAIN = "text/plain"
 RESTRUCTURED_TEXT = "text/x-rst"
 PYTHON = "text/x-python"
 PACKAGE_METADATA = "text/x-python-metadata"
+MAIL = "message/rfc822"
+MBOX = "application/mbox"
 BINARY = "application/octet-stream"
 
 _BY_NAME = {
@@ -78,12 +80,14 @@ _BY_EXTENSION = {
     "xlsx": XLSX, "xlsm": XLSX, "xltx": XLSX, "xltm": XLSX, "xlam": XLSX, "xlsb": XLSB,
     "pptx": PPTX, "pptm": PPTX, "potx": PPTX, "potm": PPTX, "ppsx": PPTX, "ppsm": PPTX,
     "odt": ODT, "ott": ODT, "ods": ODS, "ots": ODS, "odp": ODP, "otp": ODP,
-    "eml": "message/rfc822", "mbox": "application/mbox", "msg": MSG,
+    "eml": MAIL, "mbox": MBOX, "msg": MSG,
     "ipynb": "application/x-ipynb+json", "svg": "image/svg+xml",
     "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp",
     "tif": "image/tiff", "tiff": "image/tiff",
     "zip": ZIP, "gz": "application/gzip", "xz": "application/x-xz", "bz2": "application/x-bzip2",
-    "zst": "application/zstd", "tar": "application/x-tar", "parquet": "application/vnd.apache.parquet",
+    "zst": "application/zstd", "tar": "application/x-tar",
+    "tgz": "application/gzip", "txz": "application/x-xz", "tbz2": "application/x-bzip2", "tzst": "application/zstd",
+    "parquet": "application/vnd.apache.parquet",
 }  # fmt: skip
 _SIGNATURES = (
     (b"%PDF-", "application/pdf"),
@@ -108,7 +112,7 @@ _SIGNATURES = (
 # Read as text although their type does not begin with text/.
 TEXT_APPLICATIONS = frozenset({"application/json", "application/yaml", "application/toml", "application/xml"})
 # Text on the wire, but with a structure that reading as plain text would spoil; extractors of their own.
-_STRUCTURED = frozenset({"message/rfc822", "application/mbox", "application/x-ipynb+json", "image/svg+xml"})
+_STRUCTURED = frozenset({MAIL, MBOX, "application/x-ipynb+json", "image/svg+xml"})
 _MARKUP = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _SHEBANG = re.compile(rb"#![ \t]*\S{0,200}?/(?:env[ \t]+(?:-\S{1,20}[ \t]+)?)?([A-Za-z]{1,20})[\d.]*(?:\s|\Z)")
 _BY_INTERPRETER = {
@@ -117,13 +121,19 @@ _BY_INTERPRETER = {
     "lua": "text/x-lua", "php": "text/x-php", "Rscript": "text/x-r", "awk": "text/x-awk", "tclsh": "text/x-tcl",
 }  # fmt: skip
 _SNIFFED_BYTES = 8192
+_MAILDIR = re.compile(r"(?:^|/)(?:cur|new)/\d[^/]*\Z")
+_FIELD = re.compile(rb"([!-9;-~]{1,100})[ \t]{0,10}:")
+_MAIL_ONLY = frozenset(
+    {b"from", b"message-id", b"received", b"return-path", b"delivered-to", b"mime-version", b"x-mailer", b"in-reply-to"}
+)
+_MAIL_FIELDS = _MAIL_ONLY | {b"to", b"cc", b"date", b"subject", b"sender", b"reply-to", b"content-type"}
 
 
 def media_type_of(uri: str, data: bytes) -> str:
     """The media type of a file from its name and bytes; never raises."""
     stated = stated_media_type(uri)
     signature = _signature(data)
-    if stated is None:
+    if stated is None or (_MAILDIR.search(uri) and _looks_like_mail(data)):
         return signature or _sniff(data)
     if is_text(stated):
         return signature or stated
@@ -184,6 +194,8 @@ _CONTROL_BYTES = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in b"\t
 
 def _signature(data: bytes) -> str | None:
     found = next((media_type for mark, media_type in _SIGNATURES if data.startswith(mark)), None)
+    if found is None and data[257:262] == b"ustar":
+        return "application/x-tar"
     inside = {ZIP: containers.type_inside_zip, OLE: containers.type_inside_ole}.get(found or "")
     return (inside(data) if inside else None) or found
 
@@ -191,10 +203,28 @@ def _signature(data: bytes) -> str | None:
 def _sniff(data: bytes) -> str:
     if not looks_like_text(data):
         return BINARY
+    if _looks_like_mail(data):
+        return MBOX if data.startswith(b"From ") else MAIL
     interpreter = interpreter_of(data)
     if interpreter:
         return _BY_INTERPRETER.get(interpreter, PLAIN)
     return HTML if _MARKUP.match(_without_opening_comments(data[:_SNIFFED_BYTES])) else PLAIN
+
+
+def _looks_like_mail(data: bytes) -> bool:
+    """Whether the file begins with the fields of a mail, as in a Maildir, where names say nothing.
+
+    Text can begin with `Date:` as well; a mail has a field that only mail has, or one sender and another field.
+    """
+    lines = data[:_SNIFFED_BYTES].replace(b"\r\n", b"\n").partition(b"\n\n")[0].split(b"\n")
+    fields = set()
+    for number, line in enumerate(lines):
+        field = _FIELD.match(line)
+        if field:
+            fields.add(field.group(1).lower())
+        elif not (line.startswith((b" ", b"\t")) and fields) and not (number == 0 and line.startswith(b"From ")):
+            return len(fields & _MAIL_ONLY) >= 2  # cut within a line by the bound on what is looked at, or broken
+    return bool(fields & _MAIL_ONLY) and len(fields & _MAIL_FIELDS) >= 2
 
 
 def _without_opening_comments(head: bytes) -> bytes:

@@ -7,17 +7,15 @@ zip of the parts that were read and checked, in which pictures are empty.
 
 import io
 import re
-import struct
 import zipfile
 
 from datasets_pipeline.extract.containers import MAX_ENTRIES, is_encrypted_ooxml
+from datasets_pipeline.extract.packed import MAX_RATIO, grows_too_much
+from datasets_pipeline.extract.zips import ENCRYPTED_FLAG, member_ends
 from datasets_pipeline.sources.base import MEBIBYTE, ExtractionError
 
 VERSION = "1"
 
-MAX_RATIO = 200
-FREE_BYTES = 16 * MEBIBYTE
-"""Below this many uncompressed bytes no ratio counts: repetitive markup is small when packed and costs nothing."""
 MAX_BYTES = 256 * MEBIBYTE
 """Uncompressed bytes of one office file, pictures aside; a parser holds several times as much."""
 
@@ -28,8 +26,6 @@ _MEDIA = re.compile(
     r"|(?:^|/)(?:vbaProject|oleObject\d*|printerSettings\d*|editdata)\.(?:bin|mso)\Z",
     re.IGNORECASE,
 )
-_ENCRYPTED_FLAG = 0x1
-_LOCAL_HEADER_BYTES = 30
 _EBCDIC = b"\x4c\x6f\xa7\x94"  # `<?xm`, which some parsers decode unasked
 # By the formats' own standards parts are UTF-8 or UTF-16; the others are told from ASCII by nothing a parser acts on.
 _ENCODINGS = {"utf-8", "utf8", "us-ascii", "ascii"}
@@ -107,22 +103,21 @@ class OfficeZip:
         return _MEDIA.search(name) is None
 
     def _check_members(self, data: bytes) -> None:
-        members = sorted(self._zip.infolist(), key=lambda member: member.header_offset)
+        members = self._zip.infolist()
         total = sum(member.file_size for member in members)
-        if total > FREE_BYTES and total > MAX_RATIO * len(data):
+        if grows_too_much(total, len(data)):
             raise self._too_large(f"it unpacks to more than {MAX_RATIO} times its size")
         if self.num_bytes() > MAX_BYTES:
             raise self._too_large(f"its parts unpack to more than {MAX_BYTES:,} bytes")
-        end = 0
         for member in members:
-            if member.flag_bits & _ENCRYPTED_FLAG:
+            if member.flag_bits & ENCRYPTED_FLAG:
                 raise ExtractionError("encrypted", f"{self.uri}: its parts are encrypted; unlock it, or exclude it")
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise self._damaged("a part is compressed in a way office files are not")
-            start = member.header_offset
-            if start < end or start + _LOCAL_HEADER_BYTES > len(data):
-                raise self._damaged("its members share the same bytes, or lie outside of it")
-            end = start + _LOCAL_HEADER_BYTES + sum(struct.unpack_from("<2H", data, start + 26)) + member.compress_size
+        try:
+            member_ends(data, members)
+        except ValueError as error:
+            raise self._damaged("its members share the same bytes, or lie outside of it") from error
 
     def _checked(self, name: str, part: bytes, refused: re.Pattern[bytes]) -> bytes:
         part = self._as_utf8(name, part)

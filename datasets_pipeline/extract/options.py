@@ -56,6 +56,28 @@ class ExtractOptions(BaseModel):
         description="Most pages of one PDF that are read by text recognition, at one to five seconds each.",
     )
 
+    mail_headers: Literal["subject", "all"] = Field(
+        default="subject",
+        description="Which fields of a mail stand in its text: its subject, or also From, To, Cc and Date. Names and "
+        "addresses are personal data, so they are left out unless asked for.",
+    )
+    mail_quotes: Literal["drop", "keep"] = Field(
+        default="drop",
+        description="Whether a reply keeps what it quotes, and its signature. Dropped by default: the quoted mail is a "
+        "document of its own, and would be read once for every answer to it. Forwarded mails stay whole.",
+    )
+    max_archive_bytes: int = Field(
+        default=512 * 1024 * 1024,
+        ge=1,
+        description="Bytes that one file may unpack to, with all archives inside of it; what comes beyond is "
+        "quarantined as too_large. A quarter of the memory of the process that reads it.",
+    )
+    max_archive_members: int = Field(
+        default=50_000,
+        ge=1,
+        description="Most members of one archive; a larger one is better unpacked and read as a folder.",
+    )
+
     @field_validator("ocr_languages")
     @classmethod
     def _languages_are_names(cls, languages: tuple[str, ...] | None) -> tuple[str, ...] | None:

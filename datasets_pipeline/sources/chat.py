@@ -19,6 +19,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from datasets_pipeline.extract.packed import BoundedReader
+from datasets_pipeline.extract.zips import ZipMembers
 from datasets_pipeline.sources import files
 from datasets_pipeline.sources.base import (
     MEBIBYTE,
@@ -41,8 +43,6 @@ from datasets_pipeline.sources.chat_formats import (
 )
 from datasets_pipeline.sources.conversations import Names, documents_of
 from datasets_pipeline.sources.globs import is_included
-from datasets_pipeline.sources.packed import BoundedReader
-from datasets_pipeline.sources.zips import ZipMembers
 from ingot.digests import digest_of
 
 VERSION = "1"

@@ -22,6 +22,7 @@ from datasets_pipeline import extract
 from datasets_pipeline.extract.children import extract_child
 from datasets_pipeline.extract.media_types import HTML
 from datasets_pipeline.extract.stated import iso_date
+from datasets_pipeline.extract.zips import ZipMembers
 from datasets_pipeline.normalize import normalize_text
 from datasets_pipeline.sources import files
 from datasets_pipeline.sources.base import (
@@ -37,7 +38,6 @@ from datasets_pipeline.sources.base import (
 )
 from datasets_pipeline.sources.confluence_entities import Export, Page, read_entities
 from datasets_pipeline.sources.globs import is_included
-from datasets_pipeline.sources.zips import ZipMembers
 
 VERSION = "1"
 

@@ -19,9 +19,9 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from datasets_pipeline.extract import decoding
+from datasets_pipeline.extract import decoding, packed
 from datasets_pipeline.extract.options import ExtractOptions
-from datasets_pipeline.sources import csv_records, files, packed, parts, records
+from datasets_pipeline.sources import csv_records, files, parts, records
 from datasets_pipeline.sources.base import (
     MEBIBYTE,
     ExtractionError,

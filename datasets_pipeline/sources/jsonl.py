@@ -15,7 +15,8 @@ from typing import Any
 
 from pydantic import Field
 
-from datasets_pipeline.sources import files, packed, parts, records
+from datasets_pipeline.extract import packed
+from datasets_pipeline.sources import files, parts, records
 from datasets_pipeline.sources.base import (
     MEBIBYTE,
     ExtractionError,

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from datasets_pipeline.extract import markdown_writing as md
+from datasets_pipeline.extract.packed import BoundedReader
 from datasets_pipeline.extract.stated import iso_date, iso_language
 from datasets_pipeline.normalize import normalize_text
 from datasets_pipeline.sources import files
@@ -33,7 +34,6 @@ from datasets_pipeline.sources.base import (
     SourceConfig,
     with_stated_attributes,
 )
-from datasets_pipeline.sources.packed import BoundedReader
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,7 @@
-"""Compressed files (gzip, bzip2, xz, zstd), read through a bounded buffer; the first bytes tell, not the name."""
+"""Compressed files (gzip, bzip2, xz, zstd), read through a bounded buffer; the first bytes tell, not the name.
+
+Shared by the archives here and by the sources whose files may be compressed.
+"""
 
 import io
 import lzma
@@ -6,6 +9,8 @@ import zlib
 from collections.abc import Callable
 
 from datasets_pipeline.sources.base import MEBIBYTE, ExtractionError
+
+VERSION = "1"
 
 _GZIP, _BZIP2, _XZ, _ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"
 MAX_RATIO = 200  # a gigabyte of zeros is 1,030 times its gzip; logs and text stay below 30
@@ -41,17 +46,27 @@ def reader(data: bytes) -> Callable[[int], bytes]:
     return io.BytesIO(data).read
 
 
-def check_growth(num_bytes: int, num_packed_bytes: int, max_bytes: int, uri: str) -> None:
-    """Raise ExtractionError too_large when a file has given more bytes than it may, or than its size can explain."""
-    if num_bytes > max_bytes or (num_bytes > RATIO_FREE_BYTES and num_bytes > MAX_RATIO * num_packed_bytes):
+def grows_too_much(num_bytes: int, num_packed_bytes: int) -> bool:
+    """Whether so many bytes out of so few are a bomb; below RATIO_FREE_BYTES nothing is."""
+    return num_bytes > RATIO_FREE_BYTES and num_bytes > MAX_RATIO * num_packed_bytes
+
+
+def check_growth(
+    num_bytes: int, num_packed_bytes: int, max_bytes: int, uri: str, option: str = "max_decompressed_bytes"
+) -> None:
+    """Raise ExtractionError too_large when a file has given more bytes than it may, or than its size can explain.
+
+    option: the option that holds max_bytes, named in the message.
+    """
+    if num_bytes > max_bytes or grows_too_much(num_bytes, num_packed_bytes):
         raise ExtractionError(
             "too_large",
             f"{uri}: {num_packed_bytes:,} bytes decompress to {num_bytes:,} and more; split the file, "
-            "or raise max_decompressed_bytes if it is what it says",
+            f"or raise {option} if it is what it says",
         )
 
 
-def unpack_all(data: bytes, max_bytes: int, uri: str) -> tuple[bytes, bool]:
+def unpack_all(data: bytes, max_bytes: int, uri: str, option: str = "max_decompressed_bytes") -> tuple[bytes, bool]:
     """(decompressed bytes, whether that is all of them); of a damaged file what came before the fault."""
     if not is_packed(data):
         return data, True
@@ -65,7 +80,7 @@ def unpack_all(data: bytes, max_bytes: int, uri: str) -> tuple[bytes, bool]:
         if not block:
             return b"".join(pieces), True
         num_bytes += len(block)
-        check_growth(num_bytes, len(data), max_bytes, uri)
+        check_growth(num_bytes, len(data), max_bytes, uri, option)
         pieces.append(block)
 
 
@@ -76,9 +91,9 @@ class BoundedReader:
     the damage was read.
     """
 
-    def __init__(self, data: bytes, uri: str, max_bytes: int) -> None:
+    def __init__(self, data: bytes, uri: str, max_bytes: int, option: str = "max_decompressed_bytes") -> None:
         self._read = reader(data)
-        self._uri, self._max_bytes, self._num_packed = uri, max_bytes, len(data)
+        self._uri, self._max_bytes, self._num_packed, self._option = uri, max_bytes, len(data), option
         self.num_bytes = 0
 
     def read(self, num_bytes: int = MEBIBYTE) -> bytes:
@@ -89,7 +104,7 @@ class BoundedReader:
             failed = True
         else:
             self.num_bytes += len(block)
-            check_growth(self.num_bytes, self._num_packed, self._max_bytes, self._uri)
+            check_growth(self.num_bytes, self._num_packed, self._max_bytes, self._uri, self._option)
             return block
         assert failed  # outside of the handler: a chained exception may carry bytes along
         raise ExtractionError("parser_error", f"{self._uri}: the archive is cut or damaged; fetch it again")
