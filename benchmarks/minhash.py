@@ -30,15 +30,11 @@ def main() -> None:
     parser.add_argument("--texts", help="JSON lines with a 'text' field, plain or .gz")
     parser.add_argument("--megabytes", type=float, default=8.0, help="text to sign in each run")
     arguments = parser.parse_args()
-    texts = (
-        read_texts(arguments.texts, arguments.megabytes) if arguments.texts else made_up(arguments.megabytes)
-    )
+    texts = read_texts(arguments.texts, arguments.megabytes) if arguments.texts else made_up(arguments.megabytes)
     column = pa.array(texts, pa.large_string())
     few = texts[: max(1, round(len(texts) * PEER_SHARE))]
     num_bytes, few_bytes = byte_length(texts), byte_length(few)
-    print(
-        f"{len(texts):,} texts, {num_bytes / 1e6:.1f} MB, {minhash.NUM_PERMUTATIONS} permutations, one thread"
-    )
+    print(f"{len(texts):,} texts, {num_bytes / 1e6:.1f} MB, {minhash.NUM_PERMUTATIONS} permutations, one thread")
 
     minhash.signatures(column[:1])  # compile
     peers = datatrove_signers()
@@ -117,9 +113,7 @@ def made_up(megabytes: float) -> list[str]:
     """Texts of 4 kB with word lengths and frequencies like those of English."""
     random = np.random.default_rng(0)
     letters = np.array(list("etaoinshrdlucmfwypvbgk"))
-    vocabulary = np.array(
-        ["".join(random.choice(letters, length)) for length in random.integers(1, 11, 20_000)]
-    )
+    vocabulary = np.array(["".join(random.choice(letters, length)) for length in random.integers(1, 11, 20_000)])
     weights = 1 / np.arange(1, len(vocabulary) + 1)
     weights /= weights.sum()
     return [" ".join(random.choice(vocabulary, 700, p=weights)) for _ in range(round(megabytes * 1e6 / 4000))]
