@@ -151,7 +151,7 @@ def test_what_stands_below_a_separator_is_an_older_mail(separator: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "As Smith wrote:\n\nSlate lasts.", "On page 3 the author wrote:\nSlate lasts.", "From: the roof\nTo: the cellar.",
+        "As Smith wrote:\n\nSlate.", "On page 3 the author wrote:\nSlate lasts.", "From: the roof\nTo: the cellar.",
         "Try this:\n\n>>> import roof\n>>> roof.tile", ">From the roof one sees far.\n\nSlate lasts.", "a -> b\nx > y",
         "> all of it\n> is quoted", "1\n--\n" + "2\n" * 20,
     ],
