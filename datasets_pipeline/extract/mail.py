@@ -12,6 +12,7 @@ from dataclasses import replace
 from email import policy
 from email.message import Message
 from email.parser import BytesParser
+from typing import Any
 
 from datasets_pipeline.extract import media_types
 from datasets_pipeline.extract.children import child_uri, extract_child
@@ -41,8 +42,19 @@ _EXTENSIONS = {"text/html": ".html", "text/plain": ".txt", "text/csv": ".csv", "
 _MAX_NAME_CHARACTERS = 200
 _MAX_ATTACHMENTS = 1000
 _MAX_HEADER_BYTES = 1 << 20
+_MAX_FIELD_CHARACTERS = 16_384
+_MAX_LINES_TIMES_PARTS = 20_000_000
+"""The email package looks for every open boundary in every line; so many looks are about three seconds."""
 _OLD_FIELD = re.compile(rb"^([!-9;-~]{1,100})[ \t]{1,100}:", re.MULTILINE)  # `From : a`, RFC 5322, 4.5
 _BLANK_LINES = re.compile(r"\n[ \t\xa0]*(?:\n[ \t\xa0]*){2,}")
+
+
+class _BoundedMessage(Message):
+    """A message whose fields are looked at up to a bound: the email package takes quadratic time over parameters."""
+
+    def get(self, name: str, failobj: Any = None) -> Any:
+        value = super().get(name, failobj)
+        return value[:_MAX_FIELD_CHARACTERS] if isinstance(value, str) else value
 
 
 def programs() -> dict[str, str]:
@@ -90,9 +102,12 @@ def _parsed(data: bytes, uri: str) -> Message:
     if wide:  # saved by an editor as what it calls Unicode
         data = data.decode(wide, "replace").encode("utf-8", "replace")
     data = data.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n\t ")
+    if data.lower().count(b"boundary") * data.count(b"\n") > _MAX_LINES_TIMES_PARTS:
+        raise ExtractionError("nested_too_deeply", f"{uri}: too many MIME parts for its length; exclude it")
     end = _end_of_header(data)
+    data = _OLD_FIELD.sub(rb"\1:", data[:end]) + data[end:]
     # compat32 keeps fields as they came: the newer policies parse them, and raise where real mail breaks the rules.
-    message: Message = BytesParser(policy=policy.compat32).parsebytes(_OLD_FIELD.sub(rb"\1:", data[:end]) + data[end:])
+    message: Message = BytesParser(_BoundedMessage, policy=policy.compat32).parsebytes(data)
     if not data:
         raise ExtractionError("empty", f"{uri}: nothing but blanks is in it")
     if not message.keys():

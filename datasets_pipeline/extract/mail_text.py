@@ -74,20 +74,18 @@ def payload_of(part: Message) -> bytes:
 
 def unflowed(text: str, *, delete_space: bool) -> str:
     """Text of `format=flowed` with its paragraphs on one line each (RFC 3676); quote marks stay."""
-    paragraphs: list[str] = []
+    paragraphs: list[list[str]] = []
     depth_before, is_open = 0, False
     for line in text.split("\n"):
         depth = len(line) - len(line.lstrip(">"))
         line = line[depth:].removeprefix(" ")
         flows = line.endswith(" ") and line != "-- "
-        if is_open and depth == depth_before and line != "-- ":
-            paragraphs[-1] += line
-        else:
-            paragraphs.append(f"{'>' * depth} {line}" if depth else line)
-        if flows and delete_space:
-            paragraphs[-1] = paragraphs[-1][:-1]
+        if not (is_open and depth == depth_before and line != "-- "):
+            paragraphs.append([">" * depth + " "] if depth else [])
+        paragraphs[-1].append(line[:-1] if flows and delete_space else line)
         depth_before, is_open = depth, flows
-    return "\n".join(line if line == "-- " else line.rstrip(" ") for line in paragraphs)
+    joined = ("".join(pieces) for pieces in paragraphs)
+    return "\n".join(line if line == "-- " else line.rstrip(" ") for line in joined)
 
 
 def _page_words(page: str, uri: str, options: ExtractOptions, drop_quotes: bool) -> Words:

@@ -26,7 +26,7 @@ from datasets_pipeline.extract.containers import (
     ZIP,
 )  # fmt: skip
 
-VERSION = "2"
+VERSION = "3"
 
 MARKDOWN = "text/markdown"
 HTML = "text/html"

@@ -71,7 +71,7 @@ def test_translations_of_one_page_share_a_family_and_state_their_language(tmp_pa
 @pytest.mark.parametrize("source", ["format-corpus", "docling-tests", "unstructured-examples", "mail-fixtures"])
 def test_office_files_mail_and_broken_files_are_rejects_with_a_reason_and_never_exceptions(tmp_path, source):
     root = unpack(source, tmp_path, suffixes=("",), limit=80, max_bytes=1 << 20)
-    documents, reasons = extract_all(folder.Config(name=source, uri=str(root)))
+    documents, reasons = extract_all(folder.Config(name=source, uri=str(root), ocr_languages=None))
     assert set(reasons.values()) <= set(REASONS)
     assert len(documents) + len(reasons) == sum(path.is_file() for path in root.rglob("*"))
 
