@@ -121,7 +121,11 @@ _SNIFFED_BYTES = 8192
 
 def media_type_of(uri: str, data: bytes) -> str:
     """The media type of a file from its name and bytes; never raises."""
-    stated = stated_media_type(uri)
+    return checked_media_type(stated_media_type(uri), data)
+
+
+def checked_media_type(stated: str | None, data: bytes) -> str:
+    """The media type of bytes that are said to be of one: theirs where they contradict it; never raises."""
     signature = _signature(data)
     if stated is None:
         return signature or _sniff(data)

@@ -1,0 +1,219 @@
+"""The members of a WARC file: gzip members or zstd frames, mostly of one record each, or the plain file as one.
+
+A member that is cut, damaged or a bomb costs that member: the next one is found by its first bytes.
+"""
+
+import io
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from datasets_pipeline.sources import packed
+from datasets_pipeline.sources.base import ExtractionError
+
+_GZIP, _ZSTD = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"
+_ZSTD_DICTIONARY = b"\x5d\x2a\x4d\x18"  # a skippable frame, in front of the records (IIPC's WARC with zstd)
+_BEGINS = b"WARC/"
+_BLOCK_BYTES = 64 * 1024
+_MAX_WINDOW_BYTES = 1 << 27
+
+
+class Member:
+    """A stream over the decompressed bytes of one member; `fault` is a reason when they end before the member does.
+
+    start, end: its range in the file; end is None until it is read to its end, or when it cannot be.
+    """
+
+    def __init__(self, data: bytes, start: int, end: int | None = None) -> None:
+        self._data = data
+        self.start, self.end = start, end
+        self.fault: str | None = None
+        self.num_bytes = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Some of the bytes; none at the end or at a fault."""
+        if self.fault:
+            return b""
+        try:
+            block = self._block(size if size > 0 else _BLOCK_BYTES)
+        except (*packed.FAULTS, MemoryError) as error:
+            self.fault = "memory_limit" if isinstance(error, MemoryError) else "damaged"
+            return b""
+        self.num_bytes += len(block)
+        if self.num_bytes > packed.RATIO_FREE_BYTES and self.num_bytes > packed.MAX_RATIO * self._num_packed():
+            self.fault = "too_large"
+            return b""
+        return block
+
+    def drain(self) -> None:
+        """Read what is left, so that the end and a wrong checksum are known."""
+        while self.read():
+            pass
+
+    def _block(self, size: int) -> bytes:
+        raise NotImplementedError
+
+    def _num_packed(self) -> int:
+        raise NotImplementedError
+
+
+class _Plain(Member):
+    def __init__(self, data: bytes, start: int) -> None:
+        super().__init__(data, start, len(data))
+        self._position = start
+
+    def _block(self, size: int) -> bytes:
+        block = self._data[self._position : self._position + size]
+        self._position += len(block)
+        return block
+
+    def _num_packed(self) -> int:
+        return self.num_bytes
+
+
+class _Gzip(Member):
+    def __init__(self, data: bytes, start: int) -> None:
+        super().__init__(data, start)
+        self._inflater = zlib.decompressobj(31)
+        self._position, self._left = start, b""
+
+    def _block(self, size: int) -> bytes:
+        while not self._inflater.eof:
+            if not self._left:
+                self._left = self._data[self._position : self._position + _BLOCK_BYTES]
+                self._position += len(self._left)
+                if not self._left:
+                    raise EOFError
+            block = self._inflater.decompress(self._left, size)
+            self._left = self._inflater.unconsumed_tail
+            if self._inflater.eof:
+                self.end = self._position - len(self._inflater.unused_data)
+            if block:
+                return block
+        return b""
+
+    def _num_packed(self) -> int:
+        return (self.end or self._position - len(self._left)) - self.start
+
+
+class _Zstd(Member):
+    def __init__(self, data: bytes, start: int, end: int, dictionary: Any) -> None:
+        import zstandard
+
+        super().__init__(data, start, end)
+        decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=_MAX_WINDOW_BYTES)
+        self._error = zstandard.ZstdError
+        self._frame = decompressor.stream_reader(io.BytesIO(data[start:end]))
+
+    def _block(self, size: int) -> bytes:
+        try:
+            return self._frame.read(size)
+        except self._error:
+            pass
+        raise ValueError  # the library's own message may quote what it read
+
+    def _num_packed(self) -> int:
+        return (self.end or 0) - self.start
+
+
+def members(data: bytes, uri: str) -> Iterator[Member]:
+    """The members of a file in order; a caller reads one before it asks for the next.
+
+    Bytes that belong to none come as a member with the fault `damaged`.
+    """
+    is_gzip, is_zstd = data.startswith(_GZIP), data.startswith((_ZSTD, _ZSTD_DICTIONARY))
+    if not is_gzip and not is_zstd:
+        yield _Plain(data, 0)
+        return
+    dictionary, position = _dictionary(data, uri) if is_zstd else (None, 0)
+    while position < len(data):
+        member = _member_at(data, position, dictionary, is_gzip=is_gzip)
+        if member is not None:
+            yield member
+            member.drain()
+            if member.end is not None and (is_zstd or not member.fault):
+                position = member.end
+                continue
+        # Either it broke off, or no member begins here.
+        following = _next_member(data, position + 1, dictionary, is_gzip=is_gzip)
+        if member is None:
+            if data[position:following].strip(b"\x00\r\n "):
+                lost = _Plain(data, position)
+                lost.fault, lost.end = "damaged", following
+                yield lost
+        else:
+            member.end = following
+        position = following
+
+
+def is_compressed(data: bytes) -> bool:
+    """Whether a file consists of members; else its records stand in it as they are."""
+    return data.startswith((_GZIP, _ZSTD, _ZSTD_DICTIONARY))
+
+
+def plain_member(data: bytes, start: int) -> Member:
+    """A file that is not compressed, from a position on."""
+    return _Plain(data, start)
+
+
+def next_record(data: bytes, start: int) -> int:
+    """Where the next record of a plain file may begin, at or behind start; its length when there is none."""
+    found = data.find(b"\nWARC/1.", max(start - 1, 0))
+    return len(data) if found < 0 else found + 1
+
+
+def _member_at(data: bytes, position: int, dictionary: Any, *, is_gzip: bool) -> Member | None:
+    if is_gzip:
+        return _Gzip(data, position) if data.startswith(_GZIP, position) else None
+    end = _frame_end(data, position)
+    return None if end is None else _Zstd(data, position, end, dictionary)
+
+
+def _next_member(data: bytes, start: int, dictionary: Any, *, is_gzip: bool) -> int:
+    """Where the next member that begins with a record begins; the file's length when there is none."""
+    mark = _GZIP if is_gzip else _ZSTD
+    while (start := data.find(mark, start)) >= 0:
+        member = _member_at(data, start, dictionary, is_gzip=is_gzip)
+        if member is not None and member.read(64).startswith(_BEGINS):
+            return start
+        start += 1
+    return len(data)
+
+
+def _frame_end(data: bytes, start: int) -> int | None:
+    """Where a zstd frame ends, by the lengths of its blocks (RFC 8878, 3.1.1); None when it is cut or none."""
+    if not data.startswith(_ZSTD, start) or start + 5 > len(data):
+        return None
+    descriptor = data[start + 4]
+    is_single = descriptor >> 5 & 1
+    size_bytes = (is_single, 2, 4, 8)[descriptor >> 6]
+    position = start + 5 + (not is_single) + (0, 1, 2, 4)[descriptor & 3] + size_bytes
+    while position + 3 <= len(data):
+        header = int.from_bytes(data[position : position + 3], "little")
+        kind, size = header >> 1 & 3, header >> 3
+        position += 3 + (1 if kind == 1 else size)
+        if kind == 3 or position > len(data):
+            return None
+        if header & 1:
+            end = position + 4 * (descriptor >> 2 & 1)
+            return end if end <= len(data) else None
+    return None
+
+
+def _dictionary(data: bytes, uri: str) -> tuple[Any, int]:
+    """(the dictionary in front of the records, where they begin)."""
+    if not data.startswith(_ZSTD_DICTIONARY):
+        return None, 0
+    import zstandard
+
+    end = 8 + int.from_bytes(data[4:8], "little")
+    words = data[8:end]
+    try:
+        if words.startswith(_ZSTD):
+            words, is_whole = packed.unpack_all(words, packed.RATIO_FREE_BYTES, uri)
+            if not is_whole:
+                raise ValueError
+        return zstandard.ZstdCompressionDict(words), end
+    except (ValueError, zstandard.ZstdError):
+        pass
+    raise ExtractionError("damaged", f"{uri}: its zstd dictionary is cut or damaged; fetch it again")
