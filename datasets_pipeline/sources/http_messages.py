@@ -27,8 +27,10 @@ _MAX_URI_CHARACTERS = 2048
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})(?:[ \t]|\Z)")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]{0,4096})?\r?\n")
 # Types that a server gives to files it does not know; a name says more.
-_SAYS_NOTHING = {"", "text/plain", "application/octet-stream", "binary/octet-stream", "application/force-download",
-                 "application/download", "application/x-download", "application/unknown", "unknown/unknown"}  # fmt: skip
+_SAYS_NOTHING = {
+    "", "text/plain", "application/octet-stream", "binary/octet-stream", "application/force-download",
+    "application/download", "application/x-download", "application/unknown", "unknown/unknown",
+}  # fmt: skip
 _OTHER_NAMES = {
     "application/xhtml+xml": media_types.HTML,
     "application/x-pdf": "application/pdf",
@@ -91,6 +93,12 @@ def unchunked(body: bytes) -> bytes | None:
     return None
 
 
+def stated_length(head: Head) -> int:
+    """Bytes of the body by its header; -1 when it states none, or none that is a number."""
+    length = head.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() and len(length) < 19 else -1
+
+
 def begins_with_chunk(body: bytes) -> bool:
     """Whether a body looks as it was sent in chunks."""
     return _CHUNK.match(body) is not None
@@ -121,7 +129,7 @@ def _is_encoded(layer: str, body: bytes) -> bool:
     if layer == "zstd":
         return body.startswith(b"\x28\xb5\x2f\xfd")
     # Neither deflate nor br has a mark: a body that is plain markup was decoded before.
-    return bool(body) and not body.lstrip()[:1] == b"<"
+    return bool(body) and body.lstrip()[:1] != b"<"
 
 
 def _reader(layer: str, body: bytes) -> Callable[[int], bytes] | None:
@@ -177,7 +185,9 @@ def media_type_of(content_type: str, uri: str, data: bytes) -> str:
     stated: str | None = content_type.partition(";")[0].strip().lower()
     stated = _OTHER_NAMES.get(stated or "", stated)
     if stated is None or stated in _SAYS_NOTHING or "/" not in stated:
-        stated = media_types.stated_media_type(unquote(_path(uri))) or ("text/plain" if stated == "text/plain" else None)
+        stated = media_types.stated_media_type(unquote(_path(uri))) or (
+            "text/plain" if stated == "text/plain" else None
+        )
     return media_types.checked_media_type(stated, data)
 
 

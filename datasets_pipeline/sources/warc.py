@@ -93,9 +93,7 @@ def extract_file(config: Config, entry: FileEntry, data: bytes) -> ExtractionRes
     passed_over: Counter[str] = Counter()
     num_records = 0
     wanted = frozenset(config.records)
-    for record in warc_records.records(
-        data, entry.uri, wanted, config.max_record_bytes, config.max_decompressed_bytes
-    ):
+    for record in warc_records.records(data, entry.uri, wanted, config.max_record_bytes, config.max_decompressed_bytes):
         num_records += bool(record.kind)
         try:
             result = _of_record(config, record, passed_over)
@@ -180,10 +178,9 @@ def _body(record: warc_records.Record, head: http_messages.Head, uri: str, max_b
         if joined is None and http_messages.begins_with_chunk(sent):
             raise ExtractionError("damaged", f"{uri}: its last chunks are missing; fetch it again")
         body = sent if joined is None else joined  # archives keep the header of chunks they have joined
-    elif (length := head.headers.get("content-length", "")).isdigit() and int(length) > len(body):
-        # One that is longer is no fault: archives decode a body and keep the header.
-        if not head.headers.get("content-encoding"):
-            raise ExtractionError("damaged", f"{uri}: its body is shorter than Content-Length; fetch it again")
+    elif not head.headers.get("content-encoding") and http_messages.stated_length(head) > len(body):
+        # Archives decode a body and keep the header, so only a plain body has to have its length.
+        raise ExtractionError("damaged", f"{uri}: its body is shorter than Content-Length; fetch it again")
     decoded = http_messages.decoded(body, head.headers.get("content-encoding", ""), max_bytes, uri)
     _check_digest(record, "warc-payload-digest", uri, sent, body, decoded)
     return decoded
@@ -206,7 +203,7 @@ def _documents(
                 uri=document.uri or uri,
                 start=record.start,
                 end=record.end,
-                stated_date=modified,
+                stated_date=document.stated_date or modified,
                 metadata=document.metadata | metadata,
             )
             for document in result.documents

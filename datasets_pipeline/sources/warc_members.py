@@ -4,6 +4,7 @@ A member that is cut, damaged or a bomb costs that member: the next one is found
 """
 
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from datasets_pipeline.sources.base import ExtractionError
 _GZIP, _ZSTD = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"
 _ZSTD_DICTIONARY = b"\x5d\x2a\x4d\x18"  # a skippable frame, in front of the records (IIPC's WARC with zstd)
 _BEGINS = b"WARC/"
+_FIRST_LINE = re.compile(rb"WARC/1\.[01]\r?\nWARC-")
 _BLOCK_BYTES = 64 * 1024
 _MAX_WINDOW_BYTES = 1 << 27
 
@@ -21,11 +23,11 @@ _MAX_WINDOW_BYTES = 1 << 27
 class Member:
     """A stream over the decompressed bytes of one member; `fault` is a reason when they end before the member does.
 
-    start, end: its range in the file; end is None until it is read to its end, or when it cannot be.
+    start, end: its range in the file; end is known once it is finished.
     """
 
-    def __init__(self, data: bytes, start: int, end: int | None = None) -> None:
-        self._data = data
+    def __init__(self, data: bytes, start: int, end: int | None = None, dictionary: Any = None) -> None:
+        self._data, self._dictionary = data, dictionary
         self.start, self.end = start, end
         self.fault: str | None = None
         self.num_bytes = 0
@@ -45,10 +47,17 @@ class Member:
             return b""
         return block
 
-    def drain(self) -> None:
-        """Read what is left, so that the end and a wrong checksum are known."""
+    def tell(self) -> int:
+        """How many bytes were read."""
+        return self.num_bytes
+
+    def finish(self) -> None:
+        """Read what is left: then `end` is known, and a wrong checksum has become a fault."""
         while self.read():
             pass
+        if self.fault in ("damaged", "memory_limit") or self.end is None:
+            # Where it says that it ends is as doubtful as its bytes.
+            self.end = _next_member(self._data, self.start + 1, type(self), self._dictionary)
 
     def _block(self, size: int) -> bytes:
         raise NotImplementedError
@@ -69,6 +78,17 @@ class _Plain(Member):
 
     def _num_packed(self) -> int:
         return self.num_bytes
+
+
+class _Lost(Member):
+    """Bytes between members that belong to none."""
+
+    def __init__(self, data: bytes, start: int, end: int) -> None:
+        super().__init__(data, start, end)
+        self.fault = "damaged"
+
+    def finish(self) -> None:
+        """Its end is known."""
 
 
 class _Gzip(Member):
@@ -100,7 +120,7 @@ class _Zstd(Member):
     def __init__(self, data: bytes, start: int, end: int, dictionary: Any) -> None:
         import zstandard
 
-        super().__init__(data, start, end)
+        super().__init__(data, start, end, dictionary)
         decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=_MAX_WINDOW_BYTES)
         self._error = zstandard.ZstdError
         self._frame = decompressor.stream_reader(io.BytesIO(data[start:end]))
@@ -125,25 +145,20 @@ def members(data: bytes, uri: str) -> Iterator[Member]:
     if not is_gzip and not is_zstd:
         yield _Plain(data, 0)
         return
+    kind: type[Member] = _Gzip if is_gzip else _Zstd
     dictionary, position = _dictionary(data, uri) if is_zstd else (None, 0)
     while position < len(data):
-        member = _member_at(data, position, dictionary, is_gzip=is_gzip)
-        if member is not None:
-            yield member
-            member.drain()
-            if member.end is not None and (is_zstd or not member.fault):
-                position = member.end
-                continue
-        # Either it broke off, or no member begins here.
-        following = _next_member(data, position + 1, dictionary, is_gzip=is_gzip)
+        member = _member_at(data, position, kind, dictionary)
         if member is None:
-            if data[position:following].strip(b"\x00\r\n "):
-                lost = _Plain(data, position)
-                lost.fault, lost.end = "damaged", following
-                yield lost
-        else:
-            member.end = following
-        position = following
+            end = _next_member(data, position + 1, kind, dictionary)
+            if data[position:end].strip(b"\x00\r\n "):
+                yield _Lost(data, position, end)
+            position = end
+            continue
+        yield member
+        member.finish()
+        assert member.end is not None and member.end > position
+        position = member.end
 
 
 def is_compressed(data: bytes) -> bool:
@@ -158,22 +173,22 @@ def plain_member(data: bytes, start: int) -> Member:
 
 def next_record(data: bytes, start: int) -> int:
     """Where the next record of a plain file may begin, at or behind start; its length when there is none."""
-    found = data.find(b"\nWARC/1.", max(start - 1, 0))
-    return len(data) if found < 0 else found + 1
+    found = _FIRST_LINE.search(data, start)
+    return found.start() if found else len(data)
 
 
-def _member_at(data: bytes, position: int, dictionary: Any, *, is_gzip: bool) -> Member | None:
-    if is_gzip:
+def _member_at(data: bytes, position: int, kind: type[Member], dictionary: Any) -> Member | None:
+    if kind is _Gzip:
         return _Gzip(data, position) if data.startswith(_GZIP, position) else None
     end = _frame_end(data, position)
     return None if end is None else _Zstd(data, position, end, dictionary)
 
 
-def _next_member(data: bytes, start: int, dictionary: Any, *, is_gzip: bool) -> int:
+def _next_member(data: bytes, start: int, kind: type[Member], dictionary: Any) -> int:
     """Where the next member that begins with a record begins; the file's length when there is none."""
-    mark = _GZIP if is_gzip else _ZSTD
+    mark = _GZIP if kind is _Gzip else _ZSTD
     while (start := data.find(mark, start)) >= 0:
-        member = _member_at(data, start, dictionary, is_gzip=is_gzip)
+        member = _member_at(data, start, kind, dictionary)
         if member is not None and member.read(64).startswith(_BEGINS):
             return start
         start += 1

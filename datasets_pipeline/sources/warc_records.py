@@ -8,6 +8,7 @@ line, in a compressed one by the next member.
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,8 +17,18 @@ from datasets_pipeline.sources import packed, warc_members
 
 VERSION = "1"
 
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_CLOSING = re.compile(rb"(?:\r?\n){1,2}")
 _BLOCK_BYTES = 64 * 1024
-_ALGORITHMS = {"sha1": "sha1", "sha256": "sha256", "sha512": "sha512", "md5": "md5", "sha-1": "sha1", "sha-256": "sha256"}
+_ONCE = {"warc-type", "warc-record-id", "warc-target-uri", "warc-date", "content-length"}
+_ALGORITHMS = {
+    "sha1": "sha1",
+    "sha256": "sha256",
+    "sha512": "sha512",
+    "md5": "md5",
+    "sha-1": "sha1",
+    "sha-256": "sha256",
+}
 
 
 @dataclass(frozen=True)
@@ -83,30 +94,22 @@ class _Reader:
 
     def plain(self, data: bytes) -> Iterator[Record]:
         """The records of a file that is not compressed; behind a fault it goes on with the next first line."""
-        start = 0
+        start = reached = 0
         while start < len(data):
-            held: Record | None = None
+            fault = Record(start, start, fault="damaged", detail="bytes that are no record")
             for record in self._of_stream(warc_members.plain_member(data, start)):
-                record = replace(record, start=start + record.start)
-                if not record.kind and held is not None:
-                    # What follows is no record: is it that this one is longer than it says?
-                    end = _stated_end(data, held)
-                    record = replace(record, start=min(end, len(data)))
-                    if not held.fault and not data.startswith((b"\r\n", b"\n"), end):
-                        held = replace(held, fault="damaged", detail="more follows than it states", block=b"")
-                        break
-                if held is not None:
-                    yield replace(held, end=record.start)
-                held = record
+                record = _closed(data, replace(record, start=start + record.start if record.kind else reached))
                 if record.fault == "damaged":
+                    fault = record
                     break
-            if held is not None and not held.fault:
-                yield replace(held, end=len(data))
-                return
-            reached = held.start if held else start
-            start = warc_members.next_record(data, reached + 1)
-            if held is not None:
-                yield replace(held, end=start)
+                yield record
+                reached = record.end
+            else:
+                if not data[reached:].strip(b"\x00\r\n "):
+                    return
+                fault = replace(fault, start=reached)
+            start = reached = warc_members.next_record(data, fault.start + 1)
+            yield replace(fault, end=start)
 
     def packed(self, member: warc_members.Member, offset: int) -> Iterator[Record]:
         """The records of one member; offset: decompressed bytes before it."""
@@ -119,7 +122,7 @@ class _Reader:
                     is_alone = False
                     yield replace(held, end=record.start)
                 held = record
-        member.drain()
+        member.finish()
         if held is None and member.fault is None:
             return
         held = held or Record(offset, offset, detail="bytes that are no record")
@@ -133,22 +136,32 @@ class _Reader:
         from fastwarc.warc import ArchiveIterator
 
         position = 0
+        stream: Any = member
         try:
-            found = iter(ArchiveIterator(member, parse_http=False, stream_detect=False, quirks_mode=True))
+            found = iter(ArchiveIterator(stream, parse_http=False, stream_detect=False, quirks_mode=True))
             while (item := next(found, None)) is not None:
                 position = item.stream_pos
                 yield self._record(item)
                 position += 1
+            return
         except (*packed.FAULTS, OverflowError, RuntimeError, TypeError, UnicodeError):
-            yield Record(position, position, fault="damaged", detail="no record begins here, or its header is damaged")
+            pass
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # what a fault inside of fastwarc is: no Exception
+                raise
+        yield Record(position, position, fault="damaged", detail="no record begins here, or its header is damaged")
 
     def _record(self, item: Any) -> Record:
-        headers = {name.lower(): value.strip() for name, value in item.headers.to_tuples()}
+        lines = [(name.lower(), value.strip()) for name, value in item.headers.to_tuples()]
+        headers = dict(lines)
         kind = headers.get("warc-type", "").lower()
         length = headers.get("content-length", "")
         record = Record(item.stream_pos, item.stream_pos, kind, headers)
         if not length.isdigit() or int(length) != item.content_length or not kind:
             return replace(record, fault="damaged", detail="its header has no type or no length")
+        if sum(name in _ONCE for name, _ in lines) != len(_ONCE & headers.keys()):
+            # A header that breaks off runs on into the next record's.
+            return replace(record, fault="damaged", detail="its header states one thing twice")
         keep = kind in self._wanted and item.content_length <= self._max_block_bytes
         pieces: list[bytes] = []
         num_bytes = 0
@@ -168,7 +181,13 @@ class _Reader:
 _FAULTS = {"damaged": "cut or damaged", "too_large": "far larger than its size explains", "memory_limit": "too large"}
 
 
-def _stated_end(data: bytes, record: Record) -> int:
-    """Where the block of a record ends, by its header."""
-    head = data.find(b"\r\n\r\n", record.start)
-    return head + 4 + len(record.block) if head >= 0 else len(data)
+def _closed(data: bytes, record: Record) -> Record:
+    """A record of a plain file with its end, or with a fault when no line ends where its block does."""
+    if record.fault == "damaged":
+        return record
+    head = _HEAD_END.search(data, record.start)
+    end = min((head.end() if head else len(data)) + int(record.headers["content-length"]), len(data))
+    closing = _CLOSING.match(data, end)
+    if closing is None and end < len(data):
+        return replace(record, fault="damaged", detail="more follows than it states", block=b"")
+    return replace(record, end=closing.end() if closing else end)

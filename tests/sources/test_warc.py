@@ -58,7 +58,7 @@ THREE = [record(response(page(name)), f"http://docs.example/{name}") for name in
 WRITTEN = {
     "plain": THREE,
     "gz": [gzip.compress(one, mtime=0) for one in THREE],
-    "zst": [zstandard.compress(one) for one in THREE],
+    "zst": [zstandard.ZstdCompressor(write_checksum=True).compress(one) for one in THREE],
 }
 
 
