@@ -86,7 +86,7 @@ class Client:
             if url.startswith("http:") and first.startswith("https:"):
                 raise ExtractionError("unreadable", f"{first}: redirects from https to http; it is not followed")
         raise ExtractionError(
-            "unreadable", f"{first}: redirects more than {MAX_REDIRECTS} times; check it in a browser"
+            "unreadable", f"{first}: redirects more than {MAX_REDIRECTS} times; look at it in a browser"
         )
 
     def _once(self, url: str, method: str) -> Response:
