@@ -20,7 +20,7 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Where clouds keep credentials of machines, although the address looks public.
 _METADATA = {ipaddress.ip_address("168.63.129.16"), ipaddress.ip_address("fd00:ec2::254")}
-_TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # how networks without IPv4 show its addresses (RFC 6052)
 
 
 class RefusedAddress(Exception):
@@ -75,17 +75,16 @@ def refused_kind(text: str) -> str | None:
 
 
 def _meant(address: _Address) -> list[_Address]:
-    """An address and those that are written inside it, where traffic to it may end."""
+    """Where traffic to an address may end: the address, and those that are written inside of it."""
     if isinstance(address, ipaddress.IPv4Address):
         return [address]
-    inside: list[_Address | None] = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    if any(address in network for network in _TRANSLATED):
-        inside.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    if int(address) >> 32 == 0 and int(address) > 1:
-        inside.append(ipaddress.IPv4Address(int(address)))
+    number = int(address)
     if address.ipv4_mapped is not None:
         return [address.ipv4_mapped]
-    return [address, *(one for one in inside if one is not None)]
+    if address in _TRANSLATED or (number >> 32 == 0 and number > 1):
+        return [ipaddress.IPv4Address(number & 0xFFFFFFFF)]
+    inside = [one for one in (address.sixtofour, *(address.teredo or ())) if one is not None]
+    return [*inside, address]
 
 
 def _kind(address: _Address) -> str | None:

@@ -99,6 +99,8 @@ class Client:
         try:
             sent = _Stream(connection, min(self._access.read_seconds, self._access.total_seconds), deadline)
             return self._exchange(sent, url, method, headers)
+        except ExtractionError:
+            raise
         except (http.client.HTTPException, OSError, ValueError) as error:
             failure = type(error).__name__
         finally:
