@@ -16,7 +16,8 @@ _GZIP, _ZSTD = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"
 _ZSTD_DICTIONARY = b"\x5d\x2a\x4d\x18"  # a skippable frame, in front of the records (IIPC's WARC with zstd)
 _BEGINS = b"WARC/"
 _FIRST_LINE = re.compile(rb"WARC/1\.[01]\r?\nWARC-")
-_BLOCK_BYTES = 64 * 1024
+_BLOCK_BYTES = 16 * 1024
+_STEP_BYTES = 8 * 1024  # what a decompressor has made before it meets a fault is lost, so its steps are small
 _MAX_WINDOW_BYTES = 1 << 27
 
 
@@ -37,7 +38,7 @@ class Member:
         if self.fault:
             return b""
         try:
-            block = self._block(size if size > 0 else _BLOCK_BYTES)
+            block = self._block(min(size, _STEP_BYTES) if size > 0 else _STEP_BYTES)
         except (*packed.FAULTS, MemoryError) as error:
             self.fault = "memory_limit" if isinstance(error, MemoryError) else "damaged"
             return b""
@@ -141,12 +142,11 @@ def members(data: bytes, uri: str) -> Iterator[Member]:
 
     Bytes that belong to none come as a member with the fault `damaged`.
     """
-    is_gzip, is_zstd = data.startswith(_GZIP), data.startswith((_ZSTD, _ZSTD_DICTIONARY))
-    if not is_gzip and not is_zstd:
+    kind = _kind(data, uri)
+    if kind is _Plain:
         yield _Plain(data, 0)
         return
-    kind: type[Member] = _Gzip if is_gzip else _Zstd
-    dictionary, position = _dictionary(data, uri) if is_zstd else (None, 0)
+    dictionary, position = _dictionary(data, uri) if kind is _Zstd else (None, 0)
     while position < len(data):
         member = _member_at(data, position, kind, dictionary)
         if member is None:
@@ -161,9 +161,18 @@ def members(data: bytes, uri: str) -> Iterator[Member]:
         position = member.end
 
 
-def is_compressed(data: bytes) -> bool:
+def is_compressed(data: bytes, uri: str) -> bool:
     """Whether a file consists of members; else its records stand in it as they are."""
-    return data.startswith((_GZIP, _ZSTD, _ZSTD_DICTIONARY))
+    return _kind(data, uri) is not _Plain
+
+
+def _kind(data: bytes, uri: str) -> type[Member]:
+    """By the first bytes, and by the name where these are damaged."""
+    if data.startswith(_GZIP) or (uri.endswith(".gz") and not data.startswith(_BEGINS)):
+        return _Gzip
+    if data.startswith((_ZSTD, _ZSTD_DICTIONARY)) or (uri.endswith(".zst") and not data.startswith(_BEGINS)):
+        return _Zstd
+    return _Plain
 
 
 def plain_member(data: bytes, start: int) -> Member:

@@ -56,7 +56,7 @@ def records(data: bytes, uri: str, wanted: frozenset[str], max_block_bytes: int,
     reader = _Reader(wanted, max_block_bytes)
     num_bytes = 0
     for member in warc_members.members(data, uri):
-        is_plain = member.end == len(data) and member.start == 0 and not warc_members.is_compressed(data)
+        is_plain = member.end == len(data) and member.start == 0 and not warc_members.is_compressed(data, uri)
         yield from reader.plain(data) if is_plain else reader.packed(member, num_bytes)
         num_bytes += member.num_bytes
         if num_bytes > max_bytes:

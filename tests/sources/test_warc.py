@@ -240,6 +240,26 @@ def test_damage_in_one_record_keeps_its_siblings(kind: str) -> None:
         assert (reject.start, reject.end) == (len(one), len(one) + len(broken))
 
 
+def test_damage_late_in_one_member_keeps_the_records_before_it() -> None:
+    chance = random.Random(3)
+    many = [record(response(page(chance.randbytes(2000).hex())), f"http://docs.example/{n}") for n in range(40)]
+    data = bytearray(gzip.compress(b"".join(many)))
+    data[len(data) * 3 // 4] ^= 0x55
+    result = read(bytes(data))
+    assert len(result.documents) > 20 and result.rejects[-1].reason == "damaged"
+    assert uris(result) == [f"http://docs.example/{n}" for n in range(len(result.documents))]
+
+
+@pytest.mark.parametrize("kind", ["gz", "zst"])
+def test_a_first_member_without_its_mark_costs_itself_only(kind: str) -> None:
+    data = bytearray(b"".join(WRITTEN[kind]))
+    data[0] ^= 1
+    entry = FileEntry(f"a.warc.{kind}", len(data))
+    result = warc.extract_file(config(), entry, bytes(data))
+    assert uris(result) == ["http://docs.example/two", "http://docs.example/three"]
+    assert told(result) == [("record-0", "damaged")]
+
+
 def test_wrong_lengths_do_not_pass_as_pages() -> None:
     for length in (20, 5000, 10**30, -1):
         odd = record(response(page("odd")), "http://odd.example/", length=length)
