@@ -135,21 +135,21 @@ class _Reader:
         """The records of a stream with where they begin in it; a fault of the stream is the last one's."""
         from fastwarc.warc import ArchiveIterator
 
-        position = 0
         stream: Any = member
         try:
             found = iter(ArchiveIterator(stream, parse_http=False, stream_detect=False, quirks_mode=True))
             while (item := next(found, None)) is not None:
-                position = item.stream_pos
                 yield self._record(item)
-                position += 1
             return
         except (*packed.FAULTS, OverflowError, RuntimeError, TypeError, UnicodeError):
             pass
         except BaseException as error:
             if type(error).__name__ != "PanicException":  # what a fault inside of fastwarc is: no Exception
                 raise
-        yield Record(position, position, fault="damaged", detail="no record begins here, or its header is damaged")
+        # It does not say where, but no further than it has read.
+        position = member.num_bytes
+        detail = "no record begins here, or its header is damaged"
+        yield Record(position, position, fault="damaged", detail=detail)
 
     def _record(self, item: Any) -> Record:
         lines = [(name.lower(), value.strip()) for name, value in item.headers.to_tuples()]
