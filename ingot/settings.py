@@ -20,6 +20,8 @@ KNOWN_VARIABLES: dict[str, str] = {
     "INGOT_TRAIN_THREADS": "CPU threads of a training rank (default: cores / ranks)",
     "INGOT_UNIT_BYTES": "bytes of files one worker takes at a time (default 32 MiB)",
     "INGOT_SOURCE_ROOTS": "folders, separated by ':', that sources may read from (default: any)",
+    "INGOT_WEB_ALLOW_PRIVATE": "host:port, with commas between, that web sources may read on a private network "
+    "(default: none)",
     "INGOT_JAIL": "walls around the parsers of documents: auto (bubblewrap or namespaces), or limits_only, where a "
     "malicious document that takes over its parser reaches your files and network",
     "INGOT_ACTOR": "name recorded in the ledger instead of the operating system's user",

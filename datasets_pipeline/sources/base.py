@@ -34,6 +34,7 @@ REASONS: Mapping[str, str] = {
     "parser_error": "the parser of its media type failed",
     "parser_returned_nothing": "the parser found next to nothing in an input that holds text",
     "unsupported_media_type": "no extractor reads this media type",
+    "damaged": "cut off, or its bytes have changed: shorter than it states, or with another checksum",
     "bad_row": "a row that is not a record with a text",
     "schema_mismatch": "a table without the columns the recipe names, or with another type",
     "encrypted": "protected by a password, or encrypted",
