@@ -131,13 +131,16 @@ _MAIL_FIELDS = _MAIL_ONLY | {b"to", b"cc", b"date", b"subject", b"sender", b"rep
 
 def media_type_of(uri: str, data: bytes) -> str:
     """The media type of a file from its name and bytes; never raises."""
-    return checked_media_type(stated_media_type(uri), data)
+    stated = stated_media_type(uri)
+    if _MAILDIR.search(uri) and _looks_like_mail(data):
+        stated = None  # the end of such a name is a host's, and may look like an extension
+    return checked_media_type(stated, data)
 
 
 def checked_media_type(stated: str | None, data: bytes) -> str:
     """The media type of bytes that are said to be of one: theirs where they contradict it; never raises."""
     signature = _signature(data)
-    if stated is None or (_MAILDIR.search(uri) and _looks_like_mail(data)):
+    if stated is None:
         return signature or _sniff(data)
     if is_text(stated):
         return signature or stated

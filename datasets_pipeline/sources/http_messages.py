@@ -14,8 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from datasets_pipeline.extract import media_types
-from datasets_pipeline.sources import packed
+from datasets_pipeline.extract import media_types, packed
 from datasets_pipeline.sources.base import ExtractionError
 
 VERSION = "1"

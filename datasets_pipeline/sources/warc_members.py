@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from datasets_pipeline.sources import packed
+from datasets_pipeline.extract import packed
 from datasets_pipeline.sources.base import ExtractionError
 
 _GZIP, _ZSTD = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"

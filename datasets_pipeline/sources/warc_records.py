@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from datasets_pipeline.sources import packed, warc_members
+from datasets_pipeline.extract import packed
+from datasets_pipeline.sources import warc_members
 
 VERSION = "1"
 

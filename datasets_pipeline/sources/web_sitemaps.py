@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from datasets_pipeline.sources import packed
+from datasets_pipeline.extract import packed
 from datasets_pipeline.sources.web_client import normalized
 from ingot.errors import DataError
 
