@@ -2,8 +2,8 @@
 
     python benchmarks/expected_failures.py           writes tests/real/expected_failures.tsv
 
-Needs poppler-utils, LibreOffice and mpack (Debian). Made before ours are run over the files, and kept: the agreement
-in both ways is what benchmarks/raw_documents.py measures.
+Needs poppler-utils, LibreOffice (with its calc) and maildrop (Debian). Made without ours, and kept: the agreement in
+both ways is what benchmarks/raw_documents.py measures.
 """
 
 import sys

@@ -4,7 +4,7 @@
 
 Prints: agreement in both ways with tests/real/expected_failures.tsv; the share of the words of another tool's text that
 ours has, per file type; the language of pages whose path states one, by the model alone; files and bytes a second; and
-the seconds of a second run with nothing changed. Needs poppler-utils, LibreOffice and mpack (Debian).
+the seconds of a second run with nothing changed. Needs poppler-utils, LibreOffice (with calc) and maildrop (Debian).
 """
 
 import argparse

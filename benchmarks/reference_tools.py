@@ -1,4 +1,4 @@
-"""Words of a file by tools that share no code with ours: poppler, LibreOffice, munpack, and a tag stripper.
+"""Words of a file by tools that share no code with ours: poppler, LibreOffice, reformime, and a tag stripper.
 
 Used to say beforehand which of the shared raw documents give no text, and to weigh what ours give.
 """
@@ -7,7 +7,6 @@ import hashlib
 import html.parser
 import re
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,23 +112,36 @@ def _office(path: Path, cache: Path) -> Reference:
 
 
 def _mail(path: Path) -> Reference:
-    with tempfile.TemporaryDirectory() as folder:
-        done = _run("munpack", "-t", "-C", folder, str(path.absolute()))
-        parts = [part for part in sorted(Path(folder).iterdir()) if not part.name.endswith(".desc")]
-        texts = [part.read_bytes().decode("utf-8", "replace") for part in parts]
-        told = done.stdout.decode("utf-8", "replace")
-    text = "\n".join(visible_text(text) if "<html" in text.lower() else text for text in texts)
-    if text.split():
-        return Reference(text)
-    if "Did not find anything to unpack" in told or not parts:
-        # munpack looks at MIME parts alone: a mail without MIME is its body.
-        body = path.read_bytes().replace(b"\r\n", b"\n").partition(b"\n\n")[2].decode("utf-8", "replace")
-        return Reference(body) if body.split() else Reference(reason="empty", evidence="munpack and the body: no word")
-    return Reference(reason="empty", evidence="munpack finds no word")
+    """The bodies: text parts that are no attachment, without quoted lines and signature, as ours leave them out."""
+    data = path.read_bytes()
+    texts = []
+    for part in _run("reformime", "-i", stdin=data).stdout.decode("utf-8", "replace").split("\n\n"):
+        field = dict(line.split(": ", 1) for line in part.splitlines() if ": " in line)
+        if (
+            field.get("content-type") in ("text/plain", "text/html")
+            and field.get("content-disposition") != "attachment"
+        ):
+            body = _run("reformime", "-e", "-s", field["section"], stdin=data).stdout
+            text = _decoded(body, field.get("charset", "utf-8"))
+            texts.append((field["content-type"], text))
+    plain = [text for kind, text in texts if kind == "text/plain" and text.split()]
+    text = "\n".join(plain or [visible_text(text) for _, text in texts])
+    text = "\n".join(line for line in text.splitlines() if not line.startswith(">"))
+    text = re.split(r"(?m)^-- ?$", text)[0]
+    return (
+        Reference(text) if text.split() else Reference(reason="empty", evidence="reformime finds no body with a word")
+    )
 
 
-def _run(*command: str) -> "subprocess.CompletedProcess[bytes]":
+def _decoded(data: bytes, charset: str) -> str:
     try:
-        return subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)
+        return data.decode(charset, "replace")
+    except LookupError:
+        return data.decode("cp1252", "replace")
+
+
+def _run(*command: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+    try:
+        return subprocess.run(command, input=stdin, capture_output=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 124, b"", b"no end within the time limit")
