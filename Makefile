@@ -1,7 +1,7 @@
 # make demo   the whole road on documents this machine has, from nothing
 # make test   everything CI runs: style, types, tests
 # make check  style, types and the fast tests, under two minutes
-# make faults the fault tests with many rounds: half an hour, needs root for small disks and Debian's Ceph for S3
+# make faults the fault tests with many rounds: twenty minutes, needs root for small disks and Debian's Ceph for S3
 # make bench  longer measurements; results are committed under docs/
 VENV ?= .venv
 MOTO ?= .venv-moto
