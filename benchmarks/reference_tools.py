@@ -114,23 +114,26 @@ def _office(path: Path, cache: Path) -> Reference:
 def _mail(path: Path) -> Reference:
     """The bodies: text parts that are no attachment, without quoted lines and signature, as ours leave them out."""
     data = path.read_bytes()
-    texts = []
+    texts, kinds = [], []
     for part in _run("reformime", "-i", stdin=data).stdout.decode("utf-8", "replace").split("\n\n"):
         field = dict(line.split(": ", 1) for line in part.splitlines() if ": " in line)
-        if (
-            field.get("content-type") in ("text/plain", "text/html")
-            and field.get("content-disposition") != "attachment"
-        ):
+        kind, is_body = field.get("content-type", ""), field.get("content-disposition") != "attachment"
+        kinds.append(kind)
+        if is_body and kind in ("text/plain", "text/html"):
             body = _run("reformime", "-e", "-s", field["section"], stdin=data).stdout
-            text = _decoded(body, field.get("charset", "utf-8"))
-            texts.append((field["content-type"], text))
+            texts.append((kind, _decoded(body, field.get("charset", "utf-8"))))
+    if "multipart/encrypted" in kinds or "application/pkcs7-mime" in kinds:
+        return Reference(reason="encrypted", evidence="reformime: an encrypted part")
     plain = [text for kind, text in texts if kind == "text/plain" and text.split()]
     text = "\n".join(plain or [visible_text(text) for _, text in texts])
     text = "\n".join(line for line in text.splitlines() if not line.startswith(">"))
     text = re.split(r"(?m)^-- ?$", text)[0]
-    return (
-        Reference(text) if text.split() else Reference(reason="empty", evidence="reformime finds no body with a word")
-    )
+    if not text.split():
+        # A subject or an attachment is something too; how many words that is, this tool does not say.
+        subject = _run("reformail", "-x", "Subject:", stdin=data).stdout.split()
+        if not subject and all(kind.startswith(("text/", "multipart/")) or not kind for kind in kinds):
+            return Reference(reason="empty", evidence="reformime: no body with a word, no subject, no attachment")
+    return Reference(text)
 
 
 def _decoded(data: bytes, charset: str) -> str:
