@@ -64,8 +64,11 @@ class CleanRoad:
 _TALKATIVE = """
 import json, mlflow, sys, time
 port = json.load(open(sys.argv[1]))["ports"]["mlflow"]
-mlflow.MlflowClient(f"http://127.0.0.1:{port}").create_experiment("talkative")
-time.sleep(1)
+try:
+    mlflow.MlflowClient(f"http://127.0.0.1:{port}").create_experiment("talkative")
+except mlflow.exceptions.MlflowException:
+    pass  # it is not let in, and asks all the same, in a thread of its own
+time.sleep(5)
 """
 _ASKING = "import socket\ntry: socket.getaddrinfo('example.invalid', 80)\nexcept OSError: pass"
 
