@@ -156,7 +156,7 @@ def _num_characters_between_tags(page: str) -> int:
 
 
 def _num_visible(text: str) -> int:
-    return sum(len(word) for word in text.split())
+    return len("".join(text.split()))
 
 
 def _without(page: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> str:

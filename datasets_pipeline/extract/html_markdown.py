@@ -47,8 +47,15 @@ class _Writer:
         for index, line in enumerate(escaped.split("\n")):
             if index and not self._heading:
                 self._due(1)
-            cells = (" ".join(cell.split()) for cell in line.split("\t"))
-            words = unescape(" | ".join(cell for cell in cells if cell))
+            if not line or line.isspace():
+                continue
+            if "\t" in line:
+                cells = (" ".join(cell.split()) for cell in line.split("\t"))
+                words = " | ".join(cell for cell in cells if cell)
+            else:
+                words = " ".join(line.split())
+            if "&" in words:
+                words = unescape(words)
             if words:
                 self._open_line()
                 self._parts.append(words)
