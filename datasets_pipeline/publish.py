@@ -1,27 +1,31 @@
 """Write the shards that were decided, then publish the version by putting its manifest (CONTRACTS 7, 9).
 
-A run that changes nothing publishes nothing. The version number is the fence between two runs on one
+A run that changes nothing publishes nothing; a version that breaches the recipe's expectations is put under `held/`,
+and the last good one stays the newest. The version number is the fence between two runs on one
 corpus: the loser adopts the winner when it is the same version, else it takes the next number.
 """
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from datasets_pipeline.decide import DecisionsRef
+from datasets_pipeline.expectations import breaches
 from datasets_pipeline.identity import NO_TOMBSTONES, recipe_values, stage_versions
 from datasets_pipeline.parallel import Pool
 from datasets_pipeline.shards import write_shards
 from ingot import ledger
-from ingot.config import Recipe
+from ingot.config import Expectations, Recipe
 from ingot.crashpoints import crashpoint
 from ingot.digests import digest_of
-from ingot.errors import BusyError
+from ingot.errors import BusyError, HeldError
 from ingot.manifest import (
     MANIFEST_VERSION,
     Identity,
     Manifest,
     content_digest,
+    held_key,
+    hold,
     identity_digest,
     key_of,
     publish,
@@ -50,7 +54,10 @@ def publish_corpus(
     provenance: Mapping[str, Any],
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> CorpusRef:
-    """Write what is missing and publish the next version, or name the one that is the same already."""
+    """Write what is missing and publish the next version, or name the one that is the same already.
+
+    HeldError when the version is not what the recipe expects after the last one.
+    """
     known = versions_of(store, recipe.corpus)
     parent = read(store, recipe.corpus, known[-1]) if known else None
     earlier = {shard.list_digest: shard for shard in parent.identity.shards} if parent else {}
@@ -70,13 +77,17 @@ def publish_corpus(
         accounting=decided.accounting,
         statistics=decided.statistics,
     )
-    return _publish(store, identity, {**provenance, "shards": counts, "pairs": decided.pairs}, actor)
+    numbers = {**provenance, "shards": counts, "pairs": decided.pairs}
+    return _publish(store, identity, recipe.expectations, numbers, actor)
 
 
-def _publish(store: Store, identity: Identity, provenance: Mapping[str, Any], actor: ledger.Actor) -> CorpusRef:
+def _publish(
+    store: Store, identity: Identity, expectations: Expectations, provenance: Mapping[str, Any], actor: ledger.Actor
+) -> CorpusRef:
     digest = identity_digest(identity)
     for _ in range(_MAX_RACES):
         known = versions_of(store, identity.corpus)
+        latest = None
         if known:
             latest = read(store, identity.corpus, known[-1])
             record_publication(store, latest, known[-1], actor)
@@ -86,7 +97,15 @@ def _publish(store: Store, identity: Identity, provenance: Mapping[str, Any], ac
         version = known[-1] + 1 if known else 1
         sequence, head = ledger.head(store)
         by = {"kind": actor.kind, "id": actor.id, "established_by": actor.established_by}
-        body = {**provenance, "actor": by, "ledger_head": f"{sequence}:{head}"}
+        body = {
+            **provenance,
+            "actor": by,
+            "ledger_head": f"{sequence}:{head}",
+            "expectations": expectations.model_dump(mode="json"),
+        }
+        found = breaches(identity, latest.identity if latest else None, expectations)
+        if found:
+            _hold_back(store, identity, {**body, "breaches": found}, version, actor)
         if publish(store, identity, body, version):
             manifest = read(store, identity.corpus, version)
             record_publication(store, manifest, version, actor)
@@ -96,6 +115,28 @@ def _publish(store: Store, identity: Identity, provenance: Mapping[str, Any], ac
             )  # fmt: skip
             return ref_of(manifest, version)
     raise BusyError(f"corpus {identity.corpus}: lost {_MAX_RACES} races for the next version; run again")
+
+
+def _hold_back(
+    store: Store, identity: Identity, provenance: Mapping[str, Any], version: int, actor: ledger.Actor
+) -> NoReturn:
+    number = hold(store, identity, provenance, version)
+    reason = "; ".join(provenance["breaches"])
+    ledger.append(
+        store,
+        actor=actor,
+        verb="held_back",
+        subject=f"{identity.corpus}@{number}",
+        subject_digest=identity_digest(identity),
+        evidence={"manifest": digest_of(store.read_json(held_key(identity.corpus, number)))},
+        attempt=identity_digest(identity),
+        details={"reason": reason},
+    )
+    stays = f"{identity.corpus}@{version - 1} stays the newest" if version > 1 else "nothing is published"
+    raise HeldError(
+        f"{identity.corpus}@{number} was held back, {stays}: {reason}. Mend the source, or run again with the "
+        "expectation changed in the recipe or by `--set expectations.NAME=VALUE`"
+    )
 
 
 def record_publication(store: Store, manifest: Manifest, version: int, actor: ledger.Actor) -> None:

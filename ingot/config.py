@@ -95,6 +95,19 @@ class ShardLayout(_Section):
     cut_bits: int = Field(default=12, ge=0, le=32, description="A shard ends after one document in 2^cut_bits.")
 
 
+class Expectations(_Section):
+    """What a version must hold to be published; one that does not is put under `held/` and changes nothing."""
+
+    min_documents: int = Field(default=1, ge=0, description="Documents kept and held out, at the least.")
+    max_lost_share: float = Field(
+        default=0.5, ge=0.0, le=1.0,
+        description="Share of a source's documents that may be gone since the last version (asked from 100 on).",
+    )  # fmt: skip
+    max_growth: float = Field(
+        default=10.0, gt=1.0, description="So many times a source's documents of the last version (asked from 100 on)."
+    )
+
+
 class TokenizerConfig(_Section):
     """The byte-level BPE tokenizer trained on the corpus version's training split."""
 
@@ -166,6 +179,7 @@ class Recipe(BaseModel):
     rules: list[Any] = Field(default_factory=list)
     dedup: Dedup = Field(default_factory=Dedup)
     heldout: HeldOut = Field(default_factory=HeldOut)
+    expectations: Expectations = Field(default_factory=Expectations)
     shards: ShardLayout = Field(default_factory=ShardLayout)
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
     train: list[Any] = Field(default_factory=list)

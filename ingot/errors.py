@@ -7,6 +7,7 @@ that they survive pickling between processes.
     +- RecipeError      a recipe, setting or argument is wrong             exit 2
     +- DataError        input that cannot be used                          exit 2
     +- GateError        a gate did not pass                                exit 3
+    |  +- HeldError       a corpus version breaches its expectations       exit 3
     +- NotFoundError    a name, id or version does not exist               exit 4
     +- StorageError     the store could not do what was asked              exit 75
     |  +- IntegrityError  stored bytes are not what was recorded           exit 5
@@ -43,6 +44,12 @@ class GateError(IngotError):
 
     code = "INGOT-GATE"
     exit_code = 3
+
+
+class HeldError(GateError):
+    """A corpus version breaches its recipe's expectations and was put under `held/`."""
+
+    code = "INGOT-HELD"
 
 
 class NotFoundError(IngotError, LookupError):

@@ -1,6 +1,7 @@
 """Corpus manifests: what a version consists of (identity, hashed) and how it came about (provenance).
 
-`corpora/<name>/<n>.json` publishes a version by being there; readers use it, never a listing.
+`corpora/<name>/<n>.json` publishes a version by being there; readers use it, never a listing. A version that
+breaches its recipe's expectations is put under `held/<name>/<n>.json` instead, n being the number it would have had.
 """
 
 import hashlib
@@ -158,6 +159,25 @@ def publish(store: Store, identity: Identity, provenance: Mapping[str, Any], ver
     won = store.put_if_absent(key, body)
     crashpoint("manifest.put.after", key)
     return won
+
+
+def hold(store: Store, identity: Identity, provenance: Mapping[str, Any], version: int) -> int:
+    """Put the manifest of a version that may not be published; the number it has under `held/`.
+
+    The same identity held again is the one that is there; another one under the number takes the next free one.
+    """
+    digest = identity_digest(identity)
+    body = {"identity": identity.model_dump(mode="json"), "identity_digest": digest, "provenance": dict(provenance)}
+    while not store.put_if_absent(held_key(identity.corpus, version), body):
+        if store.read_record(held_key(identity.corpus, version))["identity_digest"] == digest:
+            break
+        version += 1
+    return version
+
+
+def held_key(corpus: str, version: int) -> str:
+    """Where the manifest of a version that was held back lies."""
+    return f"held/{corpus}/{version}.json"
 
 
 def ref_of(manifest: Manifest, version: int, *, reused: bool = False) -> CorpusRef:

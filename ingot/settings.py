@@ -24,6 +24,7 @@ KNOWN_VARIABLES: dict[str, str] = {
     "(default: none)",
     "INGOT_JAIL": "walls around the parsers of documents: auto (bubblewrap or namespaces), or limits_only, where a "
     "malicious document that takes over its parser reaches your files and network",
+    "INGOT_DOCLING_MODELS": "folder of docling's models, for sources with `pdf_engine: docling`",
     "INGOT_ACTOR": "name recorded in the ledger instead of the operating system's user",
     "INGOT_S3_ENDPOINT": "endpoint of an S3 store that is not AWS, e.g. http://127.0.0.1:9000",
     "INGOT_TIMEZONE": "time zone of the nightly schedule (default UTC)",

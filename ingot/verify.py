@@ -121,6 +121,12 @@ def _check_manifests(store: Store, entries: Sequence[Entry], notes: list[str]) -
             count += 1
     for subject, entry in recorded.items():
         raise IntegrityError(f"{subject} is missing, but ledger record {entry.sequence} says it was published")
+    for entry in entries:
+        if entry.verb == "held_back":
+            corpus, _, held = entry.subject.partition("@")
+            key = manifest.held_key(corpus, int(held))
+            if entry.evidence["manifest"] != digest_of(store.read_json(key)):
+                raise IntegrityError(f"{key} is not what ledger record {entry.sequence} held back")
     return count
 
 

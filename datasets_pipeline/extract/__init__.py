@@ -28,7 +28,8 @@ _MODULES = (
 )  # fmt: skip
 # Modules that shape the text of several media types.
 _SHARED = (
-    "budgets", "children", "containers", "decoding", "licences", "mail_headers", "mail_quotes", "mail_parts",
+    "budgets", "children", "containers", "decoding", "docling_engine",
+    "licences", "mail_headers", "mail_quotes", "mail_parts",
     "mail_text",
     "markdown_writing", "media_types", "ocr",
     "office_html", "office_xml", "office_zip", "ole", "omml", "packed", "page_lines", "sheet_bounds", "tables",
@@ -53,11 +54,16 @@ def extract(data: bytes, uri: str, media_type: str | None, options: ExtractOptio
         )
     with budget_of(len(data), options.max_archive_bytes):
         result = _call_parser(module, data, uri, media_type, options)
-    kept = [document for document in result.documents if normalize_text(document.text)]
-    blank = [Reject(d.start, d.end, "empty") for d in result.documents if not normalize_text(d.text)]
+    kept = [document for document in result.documents if not _is_blank(document.text)]
+    blank = [Reject(d.start, d.end, "empty") for d in result.documents if _is_blank(d.text)]
     if blank and not kept and not result.rejects:
         raise ExtractionError("empty", f"{uri}: nothing but blanks is in it")
     return ExtractionResult(kept, sorted([*result.rejects, *blank], key=lambda r: (r.start, r.end)))
+
+
+def _is_blank(text: str) -> bool:
+    # Normalising a whole text to see whether it is empty would be done once more when it is stored.
+    return not any(map(str.isalnum, text[:1000])) and not normalize_text(text)
 
 
 def extraction_version(options: ExtractOptions) -> dict[str, str]:

@@ -61,7 +61,10 @@ def decode(data: bytes, uri: str, *, declared: str | None = None, max_odd_share:
     if not data:
         raise ExtractionError("empty", f"{uri}: the file is empty (0 bytes)")
     decoded = _climb(data, uri, _usable(declared))
-    num_odd = decoded.num_replaced + len(_ODD.findall(decoded.text))
+    if decoded.encoding == "utf-8" and not decoded.num_replaced and b"\xc2" not in data:
+        num_odd = num_control_bytes(data)  # the same count, 30 times as fast; U+0080 to U+009F begin with this byte
+    else:
+        num_odd = decoded.num_replaced + len(_ODD.findall(decoded.text))
     if num_odd > max_odd_share * len(decoded.text):
         raise ExtractionError(
             "invalid_encoding",

@@ -21,7 +21,7 @@ from datasets_pipeline.sources.base import ExtractedDocument, ExtractionError, E
 
 VERSION = "1"
 MEDIA_TYPES = (EPUB,)
-LIBRARIES = ("lxml", "resiliparse")
+LIBRARIES = ("lxml", "selectolax")
 
 _CONTAINER = "META-INF/container.xml"
 _ENCRYPTION = "META-INF/encryption.xml"

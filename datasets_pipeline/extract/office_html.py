@@ -13,7 +13,7 @@ from typing import Any
 from datasets_pipeline.extract.html_markdown import to_markdown
 from datasets_pipeline.extract.tables import markdown_table
 
-VERSION = "1"
+VERSION = "2"
 
 _KEPT = frozenset({"h1", "h2", "h3", "h4", "h5", "h6", "p", "ul", "ol", "li", "pre", "br"})
 _BLOCKS_OF_A_PAGE = ("h1", "h2", "h3", "h4", "h5", "h6", "table", "pre")

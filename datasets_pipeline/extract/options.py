@@ -42,6 +42,11 @@ class ExtractOptions(BaseModel):
         "2 % is one broken character in a line of text.",
     )
 
+    pdf_engine: Literal["pdfium", "docling"] = Field(
+        default="pdfium",
+        description="What reads the text layer of a PDF: pdfium with our own reading order, or docling, where it is "
+        "installed and INGOT_DOCLING_MODELS names the folder of its models; it takes seconds a page.",
+    )
     pdf_max_pages: int = Field(
         default=10_000, ge=1, description="Pages from which a PDF is quarantined as too_large; none is cut off."
     )

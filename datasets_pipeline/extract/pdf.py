@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from datasets_pipeline.extract import ocr
+from datasets_pipeline.extract import docling_engine, ocr
 from datasets_pipeline.extract.children import extract_child
 from datasets_pipeline.extract.options import ExtractOptions
 from datasets_pipeline.extract.page_lines import Page
@@ -74,6 +74,14 @@ def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> 
         finally:
             pdf.close()
     text = text_of(found.pages)
+    # docling sees no recognized text: a PDF with scanned pages would lose them.
+    if (
+        options.pdf_engine == "docling"
+        and not found.num_recognized
+        and (seen := docling_engine.markdown(data, uri)).strip()
+    ):
+        text = seen
+        facts |= {"pdf_engine": "docling"}
     documents: list[ExtractedDocument] = []
     if normalize_text(text):
         if found.confidences:

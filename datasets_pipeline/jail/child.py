@@ -3,9 +3,12 @@
 Started by `walls`; its own output is closed, so that whatever a parser prints goes nowhere.
 """
 
+import atexit
 import json
 import os
+import shutil
 import sys
+import tempfile
 from typing import Any
 
 from datasets_pipeline.jail.limits import MEMORY_REMEDY, Limits, allow_cpu_seconds, end_with_parent, limit_this_process
@@ -23,6 +26,8 @@ def main() -> None:
     options = json.loads(sys.argv[1])
     limits = Limits(**options["limits"])
     end_with_parent()
+    if options["machine_code"] is not None:
+        _bring(*options["machine_code"])
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -49,6 +54,14 @@ def main() -> None:
         answers.flush()
         if last:
             return
+
+
+def _bring(folder: str, name: str) -> None:
+    """Copy what numba compiled to a place of this process: numba asks for one that it may write to."""
+    own = tempfile.mkdtemp(prefix="ingot-machine-code-")
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    shutil.copytree(folder, os.path.join(own, name), ignore=lambda _, names: [n for n in names if n.endswith(".pyc")])
+    os.environ["NUMBA_CACHE_DIR"] = own
 
 
 def _answer(request: Request, data: bytes, sources: dict[str, tuple[Any, Any]]) -> tuple[Answer, bool]:

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -30,8 +31,15 @@ _CHUNK_BYTES = 1 << 20
 class Jail:
     """One jailed child at a time. `extract` may be called from any thread; calls wait for each other."""
 
-    def __init__(self, wanted: str = walls.AUTO, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        wanted: str = walls.AUTO,
+        limits: Limits | None = None,
+        machine_code: Callable[[], walls.MachineCode | None] = lambda: None,
+    ) -> None:
+        """machine_code: compiles what parsers run compiled, once a process; a child without it does so for itself."""
         self.limits = limits or Limits()
+        self._machine_code = machine_code
         self._wanted = wanted
         self._child: _Child | None = None
         self._lock = threading.Lock()
@@ -62,7 +70,7 @@ class Jail:
     def _ask(self, request: Request, data: bytes) -> Answer:
         if self._child is None or not self._child.is_alive():
             self._end_child()
-            self._child = _Child(walls.choose(self._wanted), self.limits)
+            self._child = _Child(walls.choose(self._wanted), self.limits, self._machine_code())
         try:
             answer = self._child.ask(request, data, self.limits.deadline_seconds)
         except BaseException:
@@ -81,8 +89,8 @@ class Jail:
 class _Child:
     """A started child that has said that it is ready."""
 
-    def __init__(self, kind: str, limits: Limits) -> None:
-        command, environment = walls.command(kind, limits)
+    def __init__(self, kind: str, limits: Limits, machine_code: walls.MachineCode | None) -> None:
+        command, environment = walls.command(kind, limits, machine_code)
         with tempfile.TemporaryFile() as words:
             self._process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words,
@@ -202,11 +210,13 @@ _jails: dict[tuple[int, str, Limits], Jail] = {}
 _jails_lock = threading.Lock()
 
 
-def jail_of_this_process(wanted: str, limits: Limits) -> Jail:
+def jail_of_this_process(
+    wanted: str, limits: Limits, machine_code: Callable[[], walls.MachineCode | None] = lambda: None
+) -> Jail:
     """The jail that this process uses for such walls and limits; ended when the process ends."""
     with _jails_lock:
         key = (os.getpid(), wanted, limits)  # after a fork the child of the parent is not ours
         if key not in _jails:
-            _jails[key] = Jail(wanted, limits)
+            _jails[key] = Jail(wanted, limits, machine_code)
             atexit.register(_jails[key].close)
         return _jails[key]

@@ -25,18 +25,21 @@ class View:
     environment: dict[str, str]
 
 
-def view() -> View:
-    """The view of a child started by this process."""
+def view(more: tuple[str, ...] = ()) -> View:
+    """The view of a child started by this process; more: folders to show besides."""
     links = tuple((path, os.readlink(path)) for path in _SYSTEM if os.path.islink(path))
     folders = [path for path in _SYSTEM if os.path.isdir(path) and not os.path.islink(path)]
     folders += [path for path in _OPTIONAL if os.path.exists(path)]
     # A virtual environment's python is a link into the one it was made from.
     folders += [sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable))]
-    folders += [str(_ROOT / package) for package in _OUR_PACKAGES]
+    folders += [*(str(_ROOT / package) for package in _OUR_PACKAGES), *more]
     workspace = os.environ.get("INGOT_WORKSPACE")
     if workspace and (own := Path(workspace).absolute() / "sources").is_dir():
         folders.append(str(own))
-    return View(_outermost(folders), links, _environment(workspace))
+    models = os.environ.get("INGOT_DOCLING_MODELS")
+    if models and os.path.isdir(models):
+        folders.append(os.path.abspath(models))
+    return View(_outermost(folders), links, _environment(workspace, models))
 
 
 def _outermost(folders: list[str]) -> tuple[str, ...]:
@@ -48,7 +51,7 @@ def _outermost(folders: list[str]) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def _environment(workspace: str | None) -> dict[str, str]:
+def _environment(workspace: str | None, models: str | None) -> dict[str, str]:
     """Built from nothing, so that no credential can be in it."""
     values = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -66,4 +69,5 @@ def _environment(workspace: str | None) -> dict[str, str]:
         "ARROW_DEFAULT_MEMORY_POOL": "system",
         "MALLOC_ARENA_MAX": "2",
     }
-    return values | ({"INGOT_WORKSPACE": os.path.abspath(workspace)} if workspace else {})
+    places = {"INGOT_WORKSPACE": workspace, "INGOT_DOCLING_MODELS": models}
+    return values | {name: os.path.abspath(place) for name, place in places.items() if place}

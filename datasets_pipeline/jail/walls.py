@@ -15,6 +15,9 @@ BUBBLEWRAP, NAMESPACES, LIMITS_ONLY = "bubblewrap", "namespaces", "limits_only"
 AUTO = "auto"
 KINDS = (BUBBLEWRAP, NAMESPACES, LIMITS_ONLY)
 
+MachineCode = tuple[str, str]
+"""Folder of what numba compiled for parsers, and the name that numba looks for it under."""
+
 _PROBE_SECONDS = 30
 # Neither root nor the user who started it: who is inside has no name outside.
 NOBODY = 65534
@@ -61,10 +64,12 @@ def _fault(kind: str) -> str:
     return "" if done.returncode == 0 else (lines[-1] if lines else f"status {done.returncode}")
 
 
-def command(kind: str, limits: Limits) -> tuple[list[str], dict[str, str]]:
+def command(kind: str, limits: Limits, machine_code: MachineCode | None) -> tuple[list[str], dict[str, str]]:
     """(command, environment) of a child within walls of a kind."""
-    seen = view()
-    options = json.dumps({"limits": asdict(limits), "count_processes": kind != LIMITS_ONLY})
+    seen = view(() if machine_code is None else (machine_code[0],))
+    options = json.dumps(
+        {"limits": asdict(limits), "count_processes": kind != LIMITS_ONLY, "machine_code": machine_code}
+    )
     child = [sys.executable, "-m", "datasets_pipeline.jail.child", options]
     return _within(kind, seen, child), seen.environment
 

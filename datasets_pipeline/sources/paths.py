@@ -1,7 +1,6 @@
 """What the path of a file states about it: the family, version and language of a page, by a pattern of the recipe."""
 
-import re
-
+import re2
 from pydantic import BaseModel, Field, field_validator
 
 from datasets_pipeline.extract.stated import iso_language
@@ -15,8 +14,8 @@ class PathStatements(BaseModel):
 
     path_pattern: str | None = Field(
         default=None,
-        description="Regular expression searched in the relative path; its named groups family, version and "
-        "language are what the path states about a page. Null: the path states nothing.",
+        description="Regular expression (RE2: linear time, no look-around) searched in the relative path; its named "
+        "groups family, version and language are what the path states about a page. Null: the path states nothing.",
     )
 
     @field_validator("path_pattern")
@@ -25,9 +24,12 @@ class PathStatements(BaseModel):
         if pattern is None:
             return None
         try:
-            groups = set(re.compile(pattern).groupindex)
-        except re.error as error:
-            raise RecipeError(f"path_pattern is not a regular expression ({error}); mend it or leave it out") from error
+            groups = set(re2.compile(pattern).groupindex)
+        except re2.error as error:
+            raise RecipeError(
+                f"path_pattern is no regular expression that RE2 reads ({error}); it has no look-around and no back-"
+                "references, because paths are chosen by others; mend it or leave it out"
+            ) from error
         if not groups or groups - _PATTERN_GROUPS:
             raise RecipeError(
                 f"path_pattern has the named groups {sorted(groups)}; use one or more of {sorted(_PATTERN_GROUPS)}, "
@@ -38,7 +40,7 @@ class PathStatements(BaseModel):
 
 def stated_by_path(pattern: str | None, uri: str) -> dict[str, str]:
     """The attributes that a path gives by a `path_pattern`; none without one."""
-    found = re.search(pattern, uri) if pattern else None
+    found = re2.search(pattern, uri) if pattern else None
     stated = {name: value for name, value in found.groupdict().items() if value} if found else {}
     if "language" in stated:
         language = iso_language(stated.pop("language"))

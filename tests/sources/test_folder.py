@@ -2,12 +2,13 @@
 
 import os
 import socket
+import time
 from collections import Counter
 
 import pytest
 from pydantic import ValidationError
 
-from datasets_pipeline.sources import folder
+from datasets_pipeline.sources import folder, paths
 from datasets_pipeline.sources.base import REASONS, ExtractionError, FileEntry
 from datasets_pipeline.sources.globs import is_included
 from ingot.errors import NotFoundError, RecipeError
@@ -199,10 +200,17 @@ def test_the_path_states_family_version_and_language(tmp_path):
     assert (document.language, document.version, document.family) == ("pt", "v1.2", "guide/a.md")
 
 
-@pytest.mark.parametrize("pattern", ["(", "no groups", "(?P<colour>.)"])
+@pytest.mark.parametrize("pattern", ["(", "no groups", "(?P<colour>.)", "(?!en)(?P<family>.)"])
 def test_a_path_pattern_without_known_groups_is_refused(tmp_path, pattern):
     with pytest.raises(ValidationError, match="path_pattern"):
         config(tmp_path, path_pattern=pattern)
+
+
+def test_a_pattern_takes_linear_time_whatever_the_path_is(tmp_path):
+    began = time.monotonic()
+    pattern = config(tmp_path, path_pattern=r"^(?P<family>(\w+)+)$").path_pattern
+    assert paths.stated_by_path(pattern, "a" * 200 + "!") == {}  # 2^200 steps by backtracking
+    assert time.monotonic() - began < 2
 
 
 def test_a_document_states_more_than_its_path(tmp_path):
