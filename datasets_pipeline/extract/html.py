@@ -34,6 +34,8 @@ LIBRARIES = ("selectolax",)
 # What surrounds the content of a page; `header` is not here because articles keep their title in one.
 _SURROUNDINGS = frozenset({"nav", "footer", "aside", "dialog"})
 _MARKED_SURROUNDINGS = "[role=navigation],[role=banner],[role=contentinfo],[role=search],[hidden]"
+# Two expressions that each begin with a word are ten times as fast as one of both.
+_MARKS = (re.compile(r"role\s*=\s*[\"']?\s*(?:navigation|banner|contentinfo|search)"), re.compile(r" hidden[\s=>/]"))
 # What no reader of a page sees, or only works: controls of forms, players, pictures made of code.
 _NEVER_READ = frozenset({
     "head", "svg", "noscript", "frameset", "object", "video", "audio", "canvas", "textarea", "select", "datalist",
@@ -47,13 +49,13 @@ _MIN_INPUT_CHARACTERS = 500
 
 # [^<>]* instead of .*? keeps every expression linear on hostile input.
 _TAG = re.compile(r"<[^<>]*>")
-_SCRIPT_OPEN = re.compile(r"<script\b([^<>]*)>", re.IGNORECASE)
+_SCRIPT_OPEN = re.compile(r"<[sS][cC][rR][iI][pP][tT]\b([^<>]*)>")  # twice as fast as with IGNORECASE
 _SCRIPT_CLOSE = re.compile(r"</script[^<>]*>", re.IGNORECASE)
 _TEMPLATE_TYPE = re.compile(
     r"type\s*=\s*[\"']?\s*text/(?:x-handlebars|x-template|html|ng-template|x-mustache)", re.IGNORECASE
 )
-_TEMPLATE = re.compile(r"<(/?)template\b", re.IGNORECASE)
-_TEMPLATE_WORDS = ("emplate", "EMPLATE", "text/html", "text/x-", "TEXT/HTML", "TEXT/X-")
+_TEMPLATE = re.compile(r"<(/?)[tT][eE][mM][pP][lL][aA][tT][eE]\b")
+_TEMPLATE_WORDS = ("text/html", "text/x-", "text/ng-", "TEXT/HTML", "TEXT/X-", "TEXT/NG-")
 _UNSEEN = tuple(
     (re.compile(f"<{name}\\b", re.IGNORECASE), re.compile(f"</{name}\\b[^<>]*>", re.IGNORECASE))
     for name in ("script", "style", "svg", "head")
@@ -62,10 +64,13 @@ _OPENING = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
 # Elements that the next one of their kind closes, and those that hold nothing: many of them are not deep.
 _NEVER_DEEP = frozenset({
     "p", "li", "td", "th", "tr", "dt", "dd", "option", "br", "hr", "img", "input", "meta", "link", "area", "base",
-    "col",
-    "source", "track", "wbr", "embed", "param",
+    "col", "source", "track", "wbr", "embed", "param",
 })  # fmt: skip
 _MAX_DEPTH = 2000
+_NOT_YET_SLOW = 100_000
+"""Characters of a page that takes a second at the most, however deep it is."""
+_OPENING_CHARACTERS = 65536
+"""Of a page, in which it states what it is."""
 _STRUCTURE = re.compile(r"</?(?!(?:script|style|svg|head|title|pre)\b)[a-zA-Z][^<>]*>", re.IGNORECASE)
 _CHARSET = re.compile(rb"<meta\b[^<>]{0,300}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
 _HTML_OPEN = re.compile(r"<html\b([^<>]*)>", re.IGNORECASE)
@@ -87,9 +92,11 @@ def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> 
         declared=declared.group(1).decode("ascii") if declared else options.encoding,
         max_odd_share=options.max_odd_share,
     )
-    named = _named_values(decoded.text[:65536])
-    licence, evidence = _stated_licence(named, decoded.text)
-    title = _title(decoded.text)
+    opening = decoded.text[:_OPENING_CHARACTERS]
+    lowered = opening.lower()
+    named = _named_values(_head(opening, lowered))
+    licence, evidence = _stated_licence(named, opening)
+    title = _title(opening) if "<title" in lowered else None
     document = ExtractedDocument(
         text=text_of_page(decoded.text, uri, options.html),
         start=0,
@@ -100,7 +107,7 @@ def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> 
         licence=licence,
         licence_evidence=evidence,
         stated_date=next((day for name in _DATE_NAMES if (day := iso_date(named.get(name)))), None),
-        language=_language(decoded.text),
+        language=_language(opening) if "<html" in lowered else None,
         metadata=decoded.metadata | ({"title": title} if title else {}),
     )
     return ExtractionResult([document])
@@ -137,7 +144,7 @@ def _render(page: str, which: str, left_out: Sequence[str]) -> str:
 
     tree = LexborHTMLParser(_STRUCTURE.sub("<br>", page) if _is_deep(page) else page)
     without = [*left_out]
-    if which != "all" and ("role=" in page or "hidden" in page):
+    if which != "all" and any(mark.search(page) for mark in _MARKS):
         without.append(_MARKED_SURROUNDINGS)
     if without:
         # The innermost first: taking an element out takes what is in it.
@@ -159,9 +166,10 @@ def _main_part(tree: Any) -> Any:
 
 def _open_templates(page: str) -> str:
     """Template elements as blocks, so that the words in them are read; other scripts as they were."""
+    if "<template" in page or "<TEMPLATE" in page or "<Template" in page:
+        page = _TEMPLATE.sub(r"<\1div", page)
     if not any(word in page for word in _TEMPLATE_WORDS):
         return page
-    page = _TEMPLATE.sub(r"<\1div", page)
     parts, position = [], 0
     for opening in _SCRIPT_OPEN.finditer(page):
         if opening.start() < position or not _TEMPLATE_TYPE.search(opening.group(1)):
@@ -199,7 +207,7 @@ def _without(page: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> s
 
 def _is_deep(page: str) -> bool:
     """Whether more than _MAX_DEPTH elements are open at once: about, by counting, then exactly where that says so."""
-    if len(page) < 3 * _MAX_DEPTH:
+    if len(page) < _NOT_YET_SLOW:
         return False
     about, step = 0, len(page) // 16 + 1
     for start in range(0, len(page), step):
@@ -214,6 +222,16 @@ def _is_deep(page: str) -> bool:
             depth += -1 if closing else 1
             deepest = max(deepest, depth)
     return deepest > _MAX_DEPTH
+
+
+def _head(opening: str, lowered: str) -> str:
+    """What of a page's opening may hold <meta> and <link>; all of it where its body may."""
+    if "itemprop" in lowered or "license" in lowered:
+        return opening
+    end = lowered.find("</head")
+    if end < 0 and "<meta" not in lowered and "<link" not in lowered:
+        return ""
+    return opening[:end] if end >= 0 else opening
 
 
 def _attributes(inside_tag: str) -> dict[str, str]:
@@ -244,11 +262,11 @@ def _stated_licence(named: dict[str, str], text: str) -> tuple[str | None, str |
 
 
 def _language(text: str) -> str | None:
-    opening = _HTML_OPEN.search(text[:65536])
+    opening = _HTML_OPEN.search(text)
     attributes = _attributes(opening.group(1)) if opening else {}
     return iso_language(attributes.get("lang") or attributes.get("xml:lang"))
 
 
 def _title(text: str) -> str | None:
-    start = re.search(r"<title\b[^<>]*>([^<>]{1,300})</title", text[:65536], re.IGNORECASE)
+    start = re.search(r"<title\b[^<>]*>([^<>]{1,300})</title", text, re.IGNORECASE)
     return (" ".join(normalize_text(unescape(start.group(1))).split()) or None) if start else None

@@ -290,8 +290,14 @@ def write_markdown(html, names, kinds, factor, out):  # type: ignore[no-untyped-
         has_space = False
         out[o], i = _character(html, i, n)
         o += 1
-        while i < n and _PLAIN[html[i]]:
-            out[o] = html[i]
+        # The words that follow, and the single spaces between them.
+        while i < n:
+            if _PLAIN[html[i]]:
+                out[o] = html[i]
+            elif (html[i] == 32 or html[i] == 10) and i + 1 < n and _PLAIN[html[i + 1]]:
+                out[o] = 32
+            else:
+                break
             o += 1
             i += 1
     return o
