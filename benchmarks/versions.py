@@ -35,7 +35,11 @@ def main() -> None:
     newest = {row["doc_id"] for row in alone.pages.values()}
     outcomes = Counter(row["reason"] or row["outcome"] for row in last.pages.values())
     told = ", ".join(f"{name} {num}" for name, num in outcomes.most_common())
-    print(f"{options.nights} nights in {seconds:.0f} s; pages of the last one: {told}")
+    looks = last.published.provenance["sources"].values()
+    reasons = sum((Counter(look["quarantined"]) for look in looks), Counter())
+    without = ", ".join(f"{reason} {num}" for reason, num in reasons.most_common()) or "none"
+    print(f"{options.nights} nights in {seconds:.0f} s; the last one: {sum(look['files']['seen'] for look in looks)} "
+          f"files, without text: {without}; documents: {told}")  # fmt: skip
     print(f"{len(kept)} documents are kept, {len(kept - newest)} of them an earlier text of a page")
     dropped = [row for row in last.pages.values() if row["outcome"] == "dropped"]
     behind = sum(row["other_doc_id"] not in newest for row in dropped)
