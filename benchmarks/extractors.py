@@ -32,10 +32,12 @@ _SLOW = {".doc": 4, ".rtf": 4, ".png": 4}
 """Types that a converter or text recognition reads, at seconds a file: so many files are enough."""
 _MAX_BYTES = 2 << 20
 _PEER = """
-import json, sys, time
+import json, os, sys, time
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # whatever a parser prints
 from markitdown import MarkItDown
 reader = MarkItDown(enable_plugins=False)
-print("ready", flush=True)
+print("ready", file=answers, flush=True)
 for line in sys.stdin:
     paths = json.loads(line)
     failed, size, begun = 0, 0, time.perf_counter()
@@ -44,7 +46,7 @@ for line in sys.stdin:
             size += len(reader.convert_local(path).text_content.encode("utf-8", "replace"))
         except Exception:
             failed += 1
-    print(json.dumps([time.perf_counter() - begun, failed, size]), flush=True)
+    print(json.dumps([time.perf_counter() - begun, failed, size]), file=answers, flush=True)
 """
 
 Reader = Callable[[list[str]], tuple[float, int, int]]
