@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from datasets_pipeline import looks
-from datasets_pipeline.acquisition_record import Record, read_record, write_record
+from datasets_pipeline.acquisition_record import Record, could_not_look, read_record, write_record
 from datasets_pipeline.documents import FileOutcome, FileTask, ReadUnit, halves, read_unit
 from datasets_pipeline.jail import walls
 from datasets_pipeline.looks import Look
@@ -189,9 +189,12 @@ def _count(
         "quarantined": len(quarantined),
         "opened": len(listing) - len(untouched),
         "new": sum(uri not in known for uri in listed),
-        "gone": sum(row["uri"] not in listed for row in was_open),
+        "gone": len(known - listed),
         "superseded": sum(
-            row["uri"] in listed and row["digest"] not in ("", outcomes[row["uri"]].digest) for row in was_open
+            row["uri"] in listed
+            and row["digest"] not in ("", outcomes[row["uri"]].digest)
+            and not could_not_look(outcomes[row["uri"]])
+            for row in was_open
         ),
         "rejected_rows": sum(o.num_rejects for o in read),
     }

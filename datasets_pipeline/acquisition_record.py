@@ -67,6 +67,10 @@ class Record:
                 row = self._row(entries[uri], outcomes[uri], before, now)
                 before.pop(row["digest"], None)
                 rows.append(row)
+                if could_not_look(outcomes[uri]):
+                    # Nothing says that another text stands there: what was read of it stays until it can be read.
+                    there = [old for old in before.values() if old["state"] == "open" and old["digest"]]
+                    rows += [before.pop(old["digest"]) for old in there]
                 rows += [{**old, "state": "superseded"} for old in before.values() if old["digest"]]
             else:
                 gone = [old for old in before.values() if old["digest"]]
@@ -94,6 +98,11 @@ class Record:
             "place_digest": self.place_digest,
             "first_seen": before[outcome.digest]["first_seen"] if outcome.digest in before else now,
         }
+
+
+def could_not_look(outcome: FileOutcome) -> bool:
+    """Whether a file's bytes were not seen, by no fault of theirs."""
+    return outcome.retry and not outcome.digest
 
 
 def attributes_digest(entry: FileEntry) -> str:

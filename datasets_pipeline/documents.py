@@ -136,7 +136,7 @@ def _read_file(module: Any, config: Any, jail: Jail, unit: ReadUnit, task: FileT
         crashpoint("extract.file", entry.uri)
         result = jail.extract(unit.source, unit.config_values, entry, content.data)
     except ExtractionError as error:
-        rows.quarantine.append(_quarantined(entry.uri, 0, entry.size, error.reason, error.message))
+        rows.quarantine.append(_quarantined(entry.uri, entry.uri, 0, entry.size, error.reason, error.message))
         return FileOutcome(entry.uri, digest, "quarantined", error.reason, retry=error.reason in _NOT_THE_BYTES)
     if any(document.keeps_file for document in result.documents):
         unit.store.put_bytes(f"images/{content.sha256}", content.data)
@@ -144,12 +144,13 @@ def _read_file(module: Any, config: Any, jail: Jail, unit: ReadUnit, task: FileT
     rejects: Sequence[Reject] = result.rejects
     for reject in rejects:
         place = reject.uri or entry.uri
-        rows.quarantine.append(_quarantined(place, reject.start, reject.end, reject.reason, reject.detail))
+        rows.quarantine.append(_quarantined(entry.uri, place, reject.start, reject.end, reject.reason, reject.detail))
     for document in result.documents:
         row = _row(entry.uri, document)
         if row is None:
             rejects = [*rejects, Reject(document.start, document.end, "empty")]
-            rows.quarantine.append(_quarantined(document.uri or entry.uri, document.start, document.end, "empty", ""))
+            place = document.uri or entry.uri
+            rows.quarantine.append(_quarantined(entry.uri, place, document.start, document.end, "empty", ""))
         else:
             rows.documents.append(row)
     num_rows = len(rows.documents) - first_row
@@ -183,5 +184,5 @@ def _row(uri: str, document: ExtractedDocument) -> dict[str, Any] | None:
     }
 
 
-def _quarantined(uri: str, start: int, end: int, reason: str, detail: str) -> dict[str, Any]:
-    return {"uri": uri, "start": start, "end": end, "reason": reason, "detail": detail}
+def _quarantined(file: str, uri: str, start: int, end: int, reason: str, detail: str) -> dict[str, Any]:
+    return {"file": file, "uri": uri, "start": start, "end": end, "reason": reason, "detail": detail}

@@ -122,8 +122,11 @@ class _Refusals:
         if table is None or not len(table):
             told = {"uri": uri, "start": 0, "end": row["size"], "reason": row["reason"], "detail": ""}
             return [told] if row["reason"] else []
-        mine = pc.or_(pc.equal(table["uri"], uri), pc.starts_with(table["uri"], uri + "!/"))
-        return list(table.filter(mine).to_pylist())
+        if "file" not in table.column_names:
+            mine = pc.or_(pc.equal(table["uri"], uri), pc.starts_with(table["uri"], uri + "!/"))
+        else:
+            mine = pc.equal(table["file"], uri)
+        return list(table.filter(mine).select(["uri", "start", "end", "reason", "detail"]).to_pylist())
 
 
 _FOLDER = "looks/"

@@ -65,6 +65,7 @@ QUARANTINE = pa.schema(
         pa.field("end", pa.int64(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("detail", pa.string(), nullable=False),
+        pa.field("file", pa.string()),  # uri of the file that it was refused of; null in tables of before
     ]
 )
 

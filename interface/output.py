@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -13,6 +14,8 @@ from typing import Any, TextIO
 from ingot.errors import StorageError
 
 Progress = Any
+# Names of files are chosen by others: one that holds the start of a command would be carried out by the terminal.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Printer:
@@ -25,7 +28,7 @@ class Printer:
     def line(self, text: str = "") -> None:
         """One line for people."""
         if not self.as_json:
-            print(text, file=self._out, flush=True)
+            print(_CONTROL.sub(_escaped, text), file=self._out, flush=True)
 
     def heading(self, text: str) -> None:
         """A line that opens a section."""
@@ -51,6 +54,10 @@ class Printer:
         """The answer as JSON; nothing when printing for people."""
         if self.as_json:
             print(json.dumps(value, indent=1, ensure_ascii=False, default=str), file=self._out, flush=True)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\x{ord(found.group()):02x}"
 
 
 def _cell(value: object) -> str:

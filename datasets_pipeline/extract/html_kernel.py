@@ -26,7 +26,9 @@ _PLAIN[[*range(33), 38, 60, 0xC2, 0xE1, 0xE2, 0xE3]] = False
 
 @numba.njit(cache=True, nogil=True)
 def write_markdown(html, names, kinds, factor, out):  # type: ignore[no-untyped-def]
-    """Write the Markdown of html (uint8) to out (uint8, at least len(html) + BYTES_A_TAG bytes a tag); its length.
+    """Write the Markdown of html (uint8) to out (uint8); its length.
+
+    out has at least 3 * len(html) bytes (a fence is longer than the longest in its code) and BYTES_A_TAG a tag.
 
     names: a table of 4096 numbers (uint64) of the tags that do something, seven bytes and the length, each at the place
     that the first 12 bits of its product with factor say; kinds: what each does.
@@ -50,11 +52,9 @@ def write_markdown(html, names, kinds, factor, out):  # type: ignore[no-untyped-
     while i < n:
         byte = html[i]
         if byte == 60:  # <
-            if i + 3 < n and html[i + 1] == 33 and html[i + 2] == 45 and html[i + 3] == 45:  # <!--
-                i += 4
-                while i < n and not (html[i] == 62 and html[i - 1] == 45 and html[i - 2] == 45):
-                    i += 1
-                i += 1
+            after = _after_comment(html, i, n)
+            if after > i:
+                i = after
                 continue
             is_closing = i + 1 < n and html[i + 1] == 47
             j = i + 1 + is_closing
@@ -67,7 +67,7 @@ def write_markdown(html, names, kinds, factor, out):  # type: ignore[no-untyped-
             key |= np.uint64(min(j - first, 255)) << np.uint64(56)
             is_quoted = False
             while j < n and (is_quoted or html[j] != 62):
-                if html[j] == 34:
+                if html[j] == 34 and (is_quoted or html[j - 1] == 61):  # others are part of an attribute's name
                     is_quoted = not is_quoted
                 j += 1
             i = j + 1
@@ -98,20 +98,32 @@ def write_markdown(html, names, kinds, factor, out):  # type: ignore[no-untyped-
                     continue
                 # Up to the next </pre>, without its tags.
                 end = i
-                while end < n and not (
-                    html[end] == 60
-                    and end + 5 < n
-                    and html[end + 1] == 47
-                    and html[end + 2] == 112
-                    and html[end + 3] == 114
-                    and html[end + 4] == 101
-                    and html[end + 5] == 62
-                ):
+                while end < n:
+                    if html[end] == 60:
+                        after = _after_comment(html, end, n)
+                        if after > end:
+                            end = after
+                            continue
+                        if (
+                            end + 5 < n
+                            and html[end + 1] == 47
+                            and html[end + 2] == 112
+                            and html[end + 3] == 114
+                            and html[end + 4] == 101
+                            and html[end + 5] == 62
+                        ):
+                            break
                     end += 1
+                end = min(end, n)
                 code = np.empty(end - i + 1, np.uint8)
                 length = 0
+                left_out, num_left_out = np.uint64(0), 0
                 while i < end:
                     if html[i] == 60:
+                        after = _after_comment(html, i, end)
+                        if after > i:
+                            i = after
+                            continue
                         ends_block = i + 1 < end and html[i + 1] == 47
                         j = i + 1 + ends_block
                         first = j
@@ -124,15 +136,34 @@ def write_markdown(html, names, kinds, factor, out):  # type: ignore[no-untyped-
                         is_break = j - first == 2 and html[first] == 98 and html[first + 1] == 114
                         is_quoted = False
                         while j < end and (is_quoted or html[j] != 62):
-                            if html[j] == 34:
+                            if html[j] == 34 and (is_quoted or html[j - 1] == 61):
                                 is_quoted = not is_quoted
                             j += 1
-                        i = j + 1
+                        i = min(j + 1, end)
                         place = (key * factor) >> np.uint64(52)
                         inside = kinds[place] if names[place] == key else 0
+                        if inside == RAW:
+                            if not ends_block:
+                                while i + 1 < end and not (
+                                    html[i] == 60 and html[i + 1] == 47 and _is_named(html, i + 2, end, html, first)
+                                ):
+                                    i += 1
+                            continue
+                        if left_out != 0:
+                            if key == left_out:
+                                num_left_out += -1 if ends_block else 1
+                                if num_left_out == 0:
+                                    left_out = np.uint64(0)
+                            continue
+                        if inside == UNSEEN:
+                            if not ends_block:
+                                left_out, num_left_out = key, 1
+                            continue
                         if is_break or (ends_block and inside in (LINE, PARAGRAPH)):
                             code[length] = 10
                             length += 1
+                    elif left_out != 0:
+                        i += 1
                     else:
                         code[length], i = _character(html, i, end)
                         length += 1
@@ -301,6 +332,17 @@ def write_markdown(html, names, kinds, factor, out):  # type: ignore[no-untyped-
             o += 1
             i += 1
     return o
+
+
+@numba.njit(cache=True, nogil=True)
+def _after_comment(html, i, n):  # type: ignore[no-untyped-def]
+    """Where the comment at i ends, n at the most; i where there is none."""
+    if not (i + 3 < n and html[i + 1] == 33 and html[i + 2] == 45 and html[i + 3] == 45):
+        return i
+    i += 6
+    while i < n and not (html[i] == 62 and html[i - 1] == 45 and html[i - 2] == 45):
+        i += 1
+    return min(i + 1, n)
 
 
 @numba.njit(cache=True, nogil=True)

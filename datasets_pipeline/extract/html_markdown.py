@@ -15,11 +15,12 @@ _LINES = (
     "section", "summary", "tbody", "tfoot", "thead",
 )  # fmt: skip
 _PARAGRAPHS = ("blockquote", "hr", "p")
-_PICTURE = re.compile(r'<img\b(?=[^">]*(?:"[^"]*"[^">]*)*\salt="([^"]*)")(?:\s[^">]*(?:"[^"]*"[^">]*)*)?>')
+_ATTRIBUTES = r'(?:[^>=]|=(?!")|="[^"]*")*'  # a quote that no `=` stands before is part of a name
+_PICTURE = re.compile(rf'<img\b(?={_ATTRIBUTES}?\salt="([^"]*)"){_ATTRIBUTES}>')
 
 
 # Elements in which a parser finds no markup.
-_RAW = ("iframe", "noembed", "noframes", "script", "style", "xmp")
+_RAW = ("iframe", "noembed", "noframes", "script", "style")
 
 
 def to_markdown(html: str, unseen: frozenset[str] = frozenset()) -> str:
@@ -32,7 +33,7 @@ def to_markdown(html: str, unseen: frozenset[str] = frozenset()) -> str:
         html = _PICTURE.sub(r" \1 ", html)
     data = html.encode("utf-8", "replace")
     names, kinds, factor = _tags(unseen)
-    # A fence is longer than the longest in the code it stands around, on both sides of it.
+    # What the loop may write at the most: it does not look where the array ends.
     out = np.empty(3 * len(data) + BYTES_A_TAG * (data.count(b"<") + 1), np.uint8)
     size = write_markdown(np.frombuffer(data, np.uint8), names, kinds, factor, out)
     return out[:size].tobytes().decode("utf-8", "replace")

@@ -16,9 +16,9 @@ class ExtractOptions(BaseModel):
 
     html: Literal["content", "main", "all"] = Field(
         default="content",
-        description="`content` leaves out navigation, banners, footers and asides; `main` guesses the main "
-        "part of a web page and loses lists on documentation pages, so it is not the default; `all` keeps "
-        "every visible word.",
+        description="`content` leaves out navigation, banners, footers and asides; `main` reads what the page itself "
+        "names as its main part (main, role=main, its only article), and else the content; `all` keeps every visible "
+        "word.",
     )
     python: Literal["source", "docstrings"] = Field(
         default="source",

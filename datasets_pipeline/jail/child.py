@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from typing import Any
 
 from datasets_pipeline.jail.limits import MEMORY_REMEDY, Limits, allow_cpu_seconds, end_with_parent, limit_this_process
@@ -60,8 +61,13 @@ def _bring(folder: str, name: str) -> None:
     """Copy what numba compiled to a place of this process: numba asks for one that it may write to."""
     own = tempfile.mkdtemp(prefix="ingot-machine-code-")
     atexit.register(shutil.rmtree, own, ignore_errors=True)
-    shutil.copytree(folder, os.path.join(own, name), ignore=lambda _, names: [n for n in names if n.endswith(".pyc")])
+    with suppress(OSError):  # another process may be writing there; without the code this one compiles for itself
+        shutil.copytree(folder, os.path.join(own, name), ignore=_not_machine_code)
     os.environ["NUMBA_CACHE_DIR"] = own
+
+
+def _not_machine_code(_: str, names: list[str]) -> list[str]:
+    return [name for name in names if not name.endswith((".nbi", ".nbc"))]
 
 
 def _answer(request: Request, data: bytes, sources: dict[str, tuple[Any, Any]]) -> tuple[Answer, bool]:

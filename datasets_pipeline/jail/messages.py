@@ -15,6 +15,9 @@ from datasets_pipeline.sources.base import REASONS, ExtractionResult, FileEntry
 LENGTH = struct.Struct(">Q")
 """Stands before each frame: how many bytes follow."""
 
+_MAX_PLACE = 1 << 62
+_MAX_TOLD_CHARACTERS = 100_000
+
 
 @dataclass(frozen=True)
 class Request:
@@ -64,8 +67,21 @@ def unpack_answer(payload: bytes) -> Answer | None:
         answer = _ANSWER.validate_json(payload, strict=True)
     except ValidationError:
         return None
+    if not _is_sound(answer):
+        return None
     reasons = {reject.reason for reject in answer.result.rejects} if answer.result is not None else {answer.reason}
     return answer if reasons - {None} <= REASONS.keys() else None
+
+
+def _is_sound(answer: Answer) -> bool:
+    """Whether places are places and what is told is short: it goes into tables and to the screen."""
+    documents = answer.result.documents if answer.result is not None else []
+    rejects = answer.result.rejects if answer.result is not None else []
+    parts: list[Any] = [*documents, *rejects]
+    told = [answer.message, *(reject.detail for reject in rejects), *(part.uri or "" for part in parts)]
+    return all(0 <= part.start <= part.end < _MAX_PLACE for part in parts) and all(
+        len(text) <= _MAX_TOLD_CHARACTERS for text in told
+    )
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:

@@ -101,6 +101,8 @@ def _build_root(folders: list[str], links: list[tuple[str, str]]) -> None:
     _check(_libc.syscall(pivot_root, b".", b"old"), "pivot_root")
     _check(_libc.umount2(b"/old", _MNT_DETACH), "umount")
     os.rmdir("/old")
+    # All but the scratch folder: what is written there is memory of the machine without a limit.
+    _mount("none", "/", None, _MS_BIND | _MS_REMOUNT | _MS_RDONLY | _MS_NOSUID | _MS_NODEV)
     os.chdir("/tmp")
 
 

@@ -25,6 +25,7 @@ from ingot.errors import ServiceError
 logger = logging.getLogger(__name__)
 
 _START_SECONDS = 60.0
+_END_SECONDS = 2.0
 _CHUNK_BYTES = 1 << 20
 
 
@@ -110,7 +111,18 @@ class _Child:
                 )
 
     def is_alive(self) -> bool:
-        return self._process.poll() is None
+        return not self._has_ended(0.0)
+
+    def _has_ended(self, seconds: float) -> bool:
+        """Whether the child ends within so many seconds. It is not reaped: its number stays its own until `end`."""
+        deadline = time.monotonic() + seconds
+        while self._process.returncode is None:
+            if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.01)
+        return True
 
     def ask(self, request: Request, data: bytes, deadline_seconds: float) -> Answer:
         """What became of a file; `last` when this child cannot be used again."""
@@ -129,7 +141,10 @@ class _Child:
         return self._death(request)
 
     def _death(self, request: Request) -> Answer:
-        status = self._process.wait()
+        if not self._has_ended(_END_SECONDS):
+            return _failed(request, "parser_crashed", "its parser closed its end and lives on; exclude it or report it")
+        self.end()
+        status = self._process.returncode
         number = -status if status < 0 else status - 128 if status > 128 else 0
         if number == signal.SIGXCPU:
             return _failed(
@@ -192,9 +207,10 @@ class _Child:
 
     def end(self) -> None:
         """Kill the child and everything it started."""
-        if self._process.poll() is None:
-            # Inside walls of either kind the rest dies with it; without walls the session is ours to end.
-            with suppress(ProcessLookupError):
+        if self._process.returncode is None:
+            # Inside walls of either kind the rest dies with it; without walls the session is ours to end, also that of
+            # a child that has ended. Not reaped yet, its number names no other session.
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):

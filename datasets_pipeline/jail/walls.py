@@ -97,4 +97,6 @@ def _within(kind: str, seen: View, child: list[str]) -> list[str]:
     words += ["--proc", "/proc", "--dev", "/dev", "--size", str(SCRATCH_BYTES), "--tmpfs", SCRATCH]
     words += [word for folder in seen.folders for word in ("--ro-bind", folder, folder)]
     words += [word for path, target in seen.links for word in ("--symlink", target, path)]
+    # All but the scratch folder: what is written there is memory of the machine without a limit.
+    words += ["--remount-ro", "/dev", "--remount-ro", "/"]
     return [*words, "--chdir", SCRATCH, "--", *child]

@@ -180,7 +180,7 @@ def _list_local(root: Path, skipped: Counter[str]) -> Iterator[FileEntry]:
                 raise DataError(
                     f"source folder {root} cannot be read ({type(error).__name__}); check its rights"
                 ) from error
-            skipped["unreadable"] += 1
+            skipped[_why_not(error)] += 1
             continue
         for child in children:
             relative = prefix + child.name
@@ -190,8 +190,8 @@ def _list_local(root: Path, skipped: Counter[str]) -> Iterator[FileEntry]:
             elif kind == "file":
                 try:
                     seen = child.stat(follow_symlinks=False)
-                except OSError:
-                    skipped["unreadable"] += 1
+                except OSError as error:
+                    skipped[_why_not(error)] += 1
                     continue
                 yield FileEntry(uri_of(relative), seen.st_size, seen.st_mtime_ns)
             else:
@@ -206,8 +206,13 @@ def _kind(child: os.DirEntry[str], device: int) -> str:
         if child.is_dir(follow_symlinks=False):
             return "folder" if child.stat(follow_symlinks=False).st_dev == device else "other_filesystem"
         return "file" if child.is_file(follow_symlinks=False) else "not_regular"
-    except OSError:
-        return "unreadable"
+    except OSError as error:
+        return _why_not(error)
+
+
+def _why_not(error: OSError) -> str:
+    """What is deleted while a folder is listed is gone, as if it had been a moment earlier."""
+    return "vanished" if isinstance(error, FileNotFoundError) else "unreadable"
 
 
 def _read_local(root: Path, entry: FileEntry, num_bytes: int) -> bytes:

@@ -66,7 +66,10 @@ def _join(
     first = members[0][0]
     chosen: list[ExtractedDocument] = []
     for draft, _ in members:
-        other = [f for f in _LIMITING if getattr(draft, f) is not None and getattr(draft, f) != getattr(first, f)]
+        # None is a statement too: what the source or its folder says, which is looked up when a version is decided and
+        # may be stricter than what the first row states.
+        other = [f for f in _LIMITING if getattr(draft, f) != getattr(first, f)]
+        other += ["licence"] if (draft.licence is None) != (first.licence is None) else []
         if other:
             told = f"its {' and '.join(other)} differs from its group's first row"
             rejects.append(Reject(draft.start, draft.end, "bad_row", draft.uri, told))

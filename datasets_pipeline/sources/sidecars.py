@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import re2
 from pydantic import BaseModel, Field, field_validator
 
 from datasets_pipeline.extract.licences import spdx_of
@@ -122,7 +123,7 @@ def with_sidecars(entries: Sequence[FileEntry], everything: Sequence[FileEntry],
     everything is all that lies in the place, sidecars included; options is a source's configuration.
     """
     pattern: str = options.sidecar
-    is_sidecar = re.compile(_expression(pattern)).fullmatch
+    is_sidecar = re2.compile(_expression(pattern)).fullmatch  # linear in names that others chose
     documents = [entry for entry in entries if not is_sidecar(entry.uri)]
     present = {entry.uri: entry for entry in everything}
     places = {entry.uri: _place_of(pattern, entry.uri) for entry in documents}
@@ -153,7 +154,7 @@ def _expression(pattern: str) -> str:
     optional_folder = pattern.replace("{folder}/", "\0")
     parts = re.split(r"(\{[a-z]*\}|\0)", optional_folder)
     known = {"\0": "(?:.+/)?", "{path}": ".+", "{stem}": ".+", "{name}": "[^/]+", "{folder}": ".*"}
-    return "(?s:" + "".join(known.get(part) or re.escape(part) for part in parts) + ")"
+    return "(?s:" + "".join(known.get(part) or re2.escape(part) for part in parts) + ")"
 
 
 def _place_of(pattern: str, uri: str) -> str:
@@ -265,7 +266,7 @@ def _spelled(uri: str) -> str:
 
 
 def _plain_keys(values: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(key).strip(): value for key, value in values.items()}
+    return {key: value for name, value in values.items() if (key := _as_text(name).strip())}
 
 
 # --- what is stated -------------------------------------------------------------------------------
@@ -321,6 +322,14 @@ def _field(values: Mapping[str, Any], name: str) -> Any:
     return _field(_plain_keys(inner), rest) if isinstance(inner, dict) else None
 
 
+def _as_text(value: Any) -> str:
+    """A scalar as text; empty for a number of so many digits that Python does not write it."""
+    try:
+        return str(value)
+    except ValueError:
+        return ""
+
+
 def _words(value: Any) -> str | None:
     """A scalar, or a list of them with commas between, as one line; None for anything else, blank or too long."""
     if isinstance(value, list):
@@ -329,5 +338,5 @@ def _words(value: Any) -> str | None:
         return None if not parts or None in parts else _words(", ".join(part for part in parts if part))
     if value is None or isinstance(value, dict | set | bytes):
         return None
-    line = " ".join(normalize_text(str(value)).split())
-    return line if len(line) <= _MAX_FIELD_CHARACTERS else None
+    line = " ".join(normalize_text(_as_text(value)).split())
+    return None if not line and not isinstance(value, str) else line if len(line) <= _MAX_FIELD_CHARACTERS else None

@@ -6,7 +6,7 @@
       source_class: crawled
 
 Read are responses with a status of 2xx, and resources; what else is in an archive (requests, redirects, errors,
-revisits) is counted in the log. The body is decoded as HTTP says and read as its media type; its address names it.
+revisits) is passed over. The body is decoded as HTTP says and read as its media type; its address names it.
 A record that is cut, damaged or has another digest than it states is a reject, and its siblings are kept. The day of
 the text is the one that Last-Modified gives; when it was fetched is in the metadata only.
 """

@@ -158,7 +158,7 @@ class _Reader:
         kind = headers.get("warc-type", "").lower()
         length = headers.get("content-length", "")
         record = Record(item.stream_pos, item.stream_pos, kind, headers)
-        if not length.isdigit() or int(length) != item.content_length or not kind:
+        if not (length.isascii() and length.isdigit()) or int(length) != item.content_length or not kind:
             return replace(record, fault="damaged", detail="its header has no type or no length")
         if sum(name in _ONCE for name, _ in lines) != len(_ONCE & headers.keys()):
             # A header that breaks off runs on into the next record's.

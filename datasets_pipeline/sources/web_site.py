@@ -122,7 +122,8 @@ class Site:
             if response.status not in _BUSY or pause is None:
                 return response
             wanted = response.headers.get("retry-after", "")
-            time.sleep(min(float(wanted) if wanted.isdigit() else pause, _MAX_RETRY_AFTER_SECONDS) if pause else pause)
+            told = float(wanted) if wanted.isascii() and wanted.isdigit() else pause
+            time.sleep(min(told, _MAX_RETRY_AFTER_SECONDS) if pause else pause)
         raise AssertionError("the last try returns or raises")
 
     def _check_there(self, url: str) -> None:

@@ -8,6 +8,7 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from datasets_pipeline.extract import packed
 from datasets_pipeline.sources.web_client import normalized
@@ -66,7 +67,9 @@ def _of_sitemap(data: bytes, uri: str) -> tuple[str, list[Page]]:
     from defusedxml.common import DefusedXmlException
     from defusedxml.ElementTree import iterparse
 
-    kind, found = "", []
+    kind, found = "", list[Page]()
+    root: Any = None
+    depth = 0
     address, changed = "", None
     failure = ""
     try:
@@ -74,7 +77,10 @@ def _of_sitemap(data: bytes, uri: str) -> tuple[str, list[Page]]:
             name = str(element.tag).rpartition("}")[2]
             if event == "start":
                 kind = kind or name
+                root = element if root is None else root
+                depth += 1
                 continue
+            depth -= 1
             if name == "loc":
                 address = (element.text or "").strip()
             elif name == "lastmod":
@@ -83,7 +89,8 @@ def _of_sitemap(data: bytes, uri: str) -> tuple[str, list[Page]]:
                 if address.startswith(("http://", "https://")) and len(address) <= _MAX_ADDRESS_CHARACTERS:
                     found.append(Page(normalized(address), changed))
                 address, changed = "", None
-                element.clear()
+            if depth == 1:
+                root.clear()  # a sitemap of 50 MB would be a gigabyte of elements
     except (ParseError, DefusedXmlException, ValueError, LookupError, RecursionError) as error:
         failure = type(error).__name__
     if failure or kind not in ("urlset", "sitemapindex"):

@@ -32,6 +32,10 @@ from datasets_pipeline.extract.html_markdown import to_markdown
         ("<p>see <img src=\"x\" alt=\"a chart\"> here<img alt=\"\"><img src=\"y\"></p>", "see a chart here"),
         ("<blockquote><p>said</p></blockquote>then<hr>end", "said\n\nthen\n\nend"),
         ("Grüße, 世界 &lt;p&gt;", "Grüße, 世界 <p>"),
+        ('<p class="x"">first</p><p>second "quoted"</p>', 'first\n\nsecond "quoted"'),
+        ('<p class="x" "="">first</p><p>second</p><img alt="y" "=""> end', "first\n\nsecond\n\ny end"),
+        ('<pre>a <!-- say "hi --> b<!-- x > y -->c<!-- </pre> -->d</pre>e', "```\na  bcd\n```\n\ne"),
+        ("<xmp><b>shown</b></xmp>", "shown"),
         ("", ""),
         ("<", ""),
     ],
@@ -44,6 +48,8 @@ def test_unseen_elements_leave_with_all_that_is_in_them() -> None:
     page = "a<nav>x<div>y<nav>z</nav></div>w</nav>b<script>if (a<b) '</nav><p>'</script><p>c</p><navy>d</navy><nav>e"
     assert to_markdown(page, frozenset({"nav"})) == "ab\n\nc\n\nd"
     assert to_markdown("a<style>p > b { }</style>b") == "ab"
+    code = "<pre>x = 1<button>Copy <b>it</b></button><style>.a{color:red}</style>\ny</pre>"
+    assert to_markdown(code, frozenset({"button"})) == "```\nx = 1\ny\n```"
 
 
 def junk(rng: random.Random) -> str:
