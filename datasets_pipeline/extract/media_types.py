@@ -26,7 +26,7 @@ from datasets_pipeline.extract.containers import (
     ZIP,
 )  # fmt: skip
 
-VERSION = "3"
+VERSION = "4"
 
 MARKDOWN = "text/markdown"
 HTML = "text/html"
@@ -36,6 +36,7 @@ PYTHON = "text/x-python"
 PACKAGE_METADATA = "text/x-python-metadata"
 MAIL = "message/rfc822"
 MBOX = "application/mbox"
+PDF = "application/pdf"
 BINARY = "application/octet-stream"
 
 _BY_NAME = {
@@ -73,7 +74,7 @@ _BY_EXTENSION = {
     "awk": "text/x-awk", "graphql": "text/x-graphql", "sol": "text/x-solidity",
     "json": "application/json", "yaml": "application/yaml", "yml": "application/yaml",
     "toml": "application/toml", "xml": "application/xml", "ini": "text/x-ini", "cfg": "text/x-ini",
-    "pdf": "application/pdf", "rtf": RTF, "epub": EPUB,
+    "pdf": PDF, "rtf": RTF, "epub": EPUB,
     # A template and a file with macros are read like the document they make.
     "doc": DOC, "dot": DOC, "xls": XLS, "xlt": XLS, "ppt": PPT, "pps": PPT, "pot": PPT,
     "docx": DOCX, "docm": DOCX, "dotx": DOCX, "dotm": DOCX,
@@ -90,7 +91,7 @@ _BY_EXTENSION = {
     "parquet": "application/vnd.apache.parquet",
 }  # fmt: skip
 _SIGNATURES = (
-    (b"%PDF-", "application/pdf"),
+    (b"%PDF-", PDF),
     (b"PK\x03\x04", ZIP),
     (b"PK\x05\x06", ZIP),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", OLE),
@@ -121,6 +122,8 @@ _BY_INTERPRETER = {
     "lua": "text/x-lua", "php": "text/x-php", "Rscript": "text/x-r", "awk": "text/x-awk", "tclsh": "text/x-tcl",
 }  # fmt: skip
 _SNIFFED_BYTES = 8192
+# Readers look for the header of a PDF this far in: a blank or a line of a web server may stand before it.
+_PDF_HEADER_BYTES = 1024
 _MAILDIR = re.compile(r"(?:^|/)(?:cur|new)/\d[^/]*\Z")
 _FIELD = re.compile(rb"([!-9;-~]{1,100})[ \t]{0,10}:")
 _MAIL_ONLY = frozenset(
@@ -148,6 +151,8 @@ def checked_media_type(stated: str | None, data: bytes) -> str:
         return stated  # a container that does not say what is in it: the extractor names what is wrong
     if signature:
         return signature
+    if stated == PDF and b"%PDF-" in data[:_PDF_HEADER_BYTES]:
+        return PDF  # whose source, read as text, would be numbers of objects and half of the words
     return _sniff(data) if looks_like_text(data) else stated
 
 

@@ -34,6 +34,8 @@ def reason(data: bytes | str, uri: str, options: ExtractOptions = OPTIONS) -> st
         ("notes.txt", b"%PDF-1.4 ...", "application/pdf"),
         ("notes.pdf", b"just some text that somebody named wrongly", "text/plain"),
         ("notes.pdf", b"<html><body>x", "text/html"),
+        ("notes.pdf", b" %PDF-1.4 ...", "application/pdf"),
+        ("notes.md", b" %PDF-1.4 begins a PDF", "text/markdown"),
         ("blob", bytes(range(256)), "application/octet-stream"),
         ("sheet.xlsx", b"PK\x03\x04....", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
         ("mail.eml", b"From: a\n\nb", "message/rfc822"),
