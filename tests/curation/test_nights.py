@@ -237,6 +237,28 @@ def test_a_file_that_could_not_be_read_last_night_is_tried_again(road: Road, mon
     assert again.manifest.identity == Road(road.corpus, road.folder / "fresh").run().manifest.identity
 
 
+def test_what_was_read_of_a_file_stays_while_it_cannot_be_read(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = road.run()
+    road.corpus.write("notes", "sheets/013.md", page(1313))
+    read = files._read_local
+
+    def denied(root: Path, entry: FileEntry, num_bytes: int) -> bytes:
+        if entry.uri == "sheets/013.md":
+            raise PermissionError(13, "denied")
+        return read(root, entry, num_bytes)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "_read_local", denied)
+        denied_night = road.run()
+        road.run()
+    assert denied_night.reasons["notes"]["unreadable"] == 1
+    assert denied_night.files["notes"]["superseded"] == denied_night.files["notes"]["gone"] == 0
+    assert denied_night.digests == first.digests  # nothing says that another text stands there
+    after = road.run()
+    assert after.files["notes"]["superseded"] == 1
+    assert after.manifest.identity == Road(road.corpus, road.folder / "fresh").run().manifest.identity
+
+
 def test_a_changed_mark_of_the_store_opens_a_file_although_size_and_time_are_the_same(
     road: Road, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,17 @@ def _lie(data: bytes) -> str:
     return ""
 
 
+def _hang_up(data: bytes) -> str:
+    """Close every descriptor and go on."""
+    for descriptor in range(3, 20):
+        try:
+            os.close(descriptor)
+        except OSError:
+            continue
+    time.sleep(3600)
+    return ""
+
+
 def _call_home(data: bytes) -> str:
     host, port = data.decode().split(":")
     told = []

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -14,8 +15,9 @@ import pytest
 
 from datasets_pipeline.jail import walls
 from datasets_pipeline.jail.limits import Limits
+from datasets_pipeline.jail.messages import Answer, pack, unpack_answer
 from datasets_pipeline.jail.parent import Jail
-from datasets_pipeline.sources.base import ExtractionError, FileEntry
+from datasets_pipeline.sources.base import ExtractedDocument, ExtractionError, ExtractionResult, FileEntry
 from ingot.errors import RecipeError, ServiceError
 from tests.waiting import wait_until
 
@@ -113,10 +115,32 @@ def test_no_secret_and_no_file_of_ours_is_seen(jail: Jail, tmp_path: Path) -> No
 
 def test_nothing_can_be_written_but_scratch_that_vanishes(jail: Jail, tmp_path: Path, workspace: Path) -> None:
     folders = [str(tmp_path), "/usr", str(workspace / "sources"), sys.prefix, str(Path(walls.__file__).parent), "/tmp"]
+    folders += ["/", "/dev", "/dev/shm"]  # memory of the machine, without the limit of the scratch folder
     assert attack(jail, "write", "\n".join(folders).encode()).split()[1:] == ["/tmp"]
     assert not (Path("/tmp") / "dropped").exists() and list(tmp_path.iterdir()) == []
     filled = int(attack(jail, "fill").split()[1])
     assert 1 <= filled <= 512
+
+
+@pytest.mark.parametrize("kind", [walls.NAMESPACES, walls.LIMITS_ONLY])
+def test_a_child_that_closes_its_end_and_lives_on_is_ended(kind: str, workspace: Path) -> None:
+    """bubblewrap itself holds the pipe open, so that there the deadline ends it."""
+    jail = Jail(kind, LIMITS)
+    began = time.monotonic()
+    assert_costs_itself(jail, "hang_up", "parser_crashed")
+    assert time.monotonic() - began < 30
+    jail.close()
+
+
+def test_places_and_messages_of_an_answer_are_bounded() -> None:
+    document = ExtractedDocument(
+        text="words", start=0, end=5, media_type="text/plain", extractor="text", extractor_version="1"
+    )
+    good = Answer(ExtractionResult([document]))
+    assert unpack_answer(pack(good)) == good
+    for end in (-1, 1 << 70):
+        assert unpack_answer(pack(Answer(ExtractionResult([replace(document, end=end)])))) is None
+    assert unpack_answer(pack(Answer(None, "empty", "x" * 200_000))) is None
 
 
 def test_a_fork_bomb_stops_and_ends_with_its_child(jail: Jail) -> None:

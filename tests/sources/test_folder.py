@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from pydantic import ValidationError
 
-from datasets_pipeline.sources import folder, paths
+from datasets_pipeline.sources import files, folder, paths
 from datasets_pipeline.sources.base import REASONS, ExtractionError, FileEntry
 from datasets_pipeline.sources.globs import is_included
 from ingot.errors import NotFoundError, RecipeError
@@ -204,6 +204,29 @@ def test_the_path_states_family_version_and_language(tmp_path):
 def test_a_path_pattern_without_known_groups_is_refused(tmp_path, pattern):
     with pytest.raises(ValidationError, match="path_pattern"):
         config(tmp_path, path_pattern=pattern)
+
+
+def test_globs_take_linear_time_and_ranges_do_not_cross_folders():
+    began = time.monotonic()
+    assert not is_included("x/" + "-" * 2000, ("**/*-*-*-*.html",), ())
+    assert time.monotonic() - began < 2
+    assert is_included("a0b", ("a[.-9]b",), ()) and not is_included("a/b", ("a[.-9]b", "a[!x]b"), ())
+    assert is_included("a]b", ("a[]]b",), ()) and is_included("a-b", ("a[a-]b",), ())
+
+
+def test_what_is_deleted_while_a_folder_is_listed_is_gone_and_no_fault(tmp_path, monkeypatch):
+    write(tmp_path, "a.md", "b.md", "c/d.md")
+    kind = files._kind
+
+    def deleting(child, device):
+        if child.name == "b.md":
+            os.unlink(child.path)
+        return kind(child, device)
+
+    monkeypatch.setattr(files, "_kind", deleting)
+    skipped = Counter()
+    found = [entry.uri for entry in folder.list_files(config(tmp_path), skipped)]
+    assert found == ["a.md", "c/d.md"] and not skipped["unreadable"]
 
 
 def test_a_pattern_takes_linear_time_whatever_the_path_is(tmp_path):

@@ -173,7 +173,9 @@ def test_hostile_yaml_costs_its_own_document(tmp_path: Path) -> None:
     write(tmp_path, {"merges.txt": "w", "merges.txt.yaml": merges, "tag.txt": "w"})
     write(tmp_path, {"tag.txt.yaml": "!!python/object/apply:os.system ['touch /tmp/ingot-trap']"})
     write(tmp_path, {"good.txt": "w", "good.txt.yaml": "classification: secret\nretain_until: 2030-01-02\n"})
-    assert sorted(refused(tmp_path, "{path}.yaml")) == ["asked.txt", "merges.txt", "tag.txt"]
+    digits = "0x" + "f" * 6000  # Python refuses to write so many decimal digits
+    write(tmp_path, {"long.txt": "w", "long.txt.yaml": f"classification: secret\ntitle: {digits}\n{digits}: x\n"})
+    assert sorted(refused(tmp_path, "{path}.yaml")) == ["asked.txt", "long.txt", "merges.txt", "tag.txt"]
     found = listed(tmp_path, "{path}.yaml")
     assert found["laughs.txt"] == SECRET
     assert found["good.txt"] == {**SECRET, "retain_until": "2030-01-02"}
