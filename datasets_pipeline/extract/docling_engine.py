@@ -2,8 +2,11 @@
 
 Its models lie in a folder that INGOT_DOCLING_MODELS names (`docling-tools models download -o FOLDER` on a machine with
 a network fills one); nothing is fetched. Their digest is part of the extraction's version, their place is not.
-It takes seconds a page and gigabytes of address space: `max_cpu_seconds` and `max_memory_bytes` of the source need
-raising. Pages without a text layer are left to text recognition by the other engine.
+It takes seconds a page and 2.5 GiB of address space, measured with weights of the layout model's size and without a
+table model: `max_cpu_seconds` and `max_memory_bytes` of the source need raising. With 6 GiB a jailed process keeps its
+models from file to file; one that holds more than half of its limit is replaced and loads them anew. A PDF of which
+docling loses a page is refused, as the rest would look whole. Pages without a text layer are left to text recognition
+by the other engine.
 """
 
 import functools
@@ -18,11 +21,12 @@ from typing import Any
 from datasets_pipeline.extract.options import ExtractOptions
 from datasets_pipeline.sources.base import ExtractionError
 
-VERSION = "1"
+VERSION = "2"
 PLACE = "INGOT_DOCLING_MODELS"
 ABSENT = "absent"
 
-_TABLE_MODELS = "*[tT]able[fF]ormer*"
+_TABLE_MODEL = "tableformer/accurate/tm_config.json"
+_OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "MemoryError")
 
 
 def models(options: ExtractOptions) -> dict[str, str]:
@@ -49,14 +53,33 @@ def markdown(data: bytes, uri: str) -> str:
         )
     from docling.datamodel.base_models import ConversionStatus, DocumentStream
 
-    stream = DocumentStream(name="document.pdf", stream=io.BytesIO(data))
-    result = _converter(str(place)).convert(stream, raises_on_error=False)
-    if result.status not in (ConversionStatus.SUCCESS, ConversionStatus.PARTIAL_SUCCESS):
+    try:
+        converter = _converter(str(place))
+    except Exception as error:
+        _raise_if_out_of_memory([repr(error)])
+        first = (str(error).splitlines() or [""])[0]
         raise ExtractionError(
-            "parser_error", f"{uri}: docling cannot read it; take `pdf_engine: docling` out, or exclude it"
+            "converter_missing",
+            f"{uri}: docling cannot load the models that {PLACE} names ({type(error).__name__}: {first}); "
+            "fill the folder with `docling-tools models download -o FOLDER`",
+        ) from error
+    stream = DocumentStream(name="document.pdf", stream=io.BytesIO(data))
+    result = converter.convert(stream, raises_on_error=False)
+    if result.status != ConversionStatus.SUCCESS:
+        _raise_if_out_of_memory([error.error_message for error in result.errors])
+        lost = sorted({error.page_no for error in result.errors if error.page_no is not None})
+        told = f"page {lost[0]} ({len(lost)} such pages)" if lost else "it"
+        raise ExtractionError(
+            "parser_error", f"{uri}: docling cannot read {told}; take `pdf_engine: docling` out, or exclude it"
         )
     text: str = result.document.export_to_markdown(image_placeholder="")
     return text
+
+
+def _raise_if_out_of_memory(faults: list[str]) -> None:
+    """docling reports a failed allocation as a fault of the model or the page. Raises MemoryError."""
+    if any(words in fault for fault in faults for words in _OUT_OF_MEMORY):
+        raise MemoryError
 
 
 @functools.cache
@@ -70,14 +93,16 @@ def _converter(place: str) -> Any:
     options = PdfPipelineOptions(
         artifacts_path=place,
         do_ocr=False,
-        do_table_structure=any(Path(place).rglob(_TABLE_MODELS)),
+        do_table_structure=any(Path(place).rglob(_TABLE_MODEL)),
         enable_remote_services=False,
         allow_external_plugins=False,
         accelerator_options=AcceleratorOptions(num_threads=1, device=AcceleratorDevice.CPU),
     )
-    return DocumentConverter(
+    converter = DocumentConverter(
         allowed_formats=[InputFormat.PDF], format_options={InputFormat.PDF: PdfFormatOption(pipeline_options=options)}
     )
+    converter.initialize_pipeline(InputFormat.PDF)
+    return converter
 
 
 def _library() -> str:
