@@ -9,7 +9,7 @@ from ingot.config import Expectations
 from ingot.manifest import Identity
 
 COMPARED_FROM = 100
-"""Documents a source must have had in the last version to be compared: a handful may halve on any night."""
+"""Documents a source must have had in the last version to be compared, unless none is left: a handful may halve."""
 
 
 def breaches(identity: Identity, last: Identity | None, expectations: Expectations) -> list[str]:
@@ -30,7 +30,8 @@ def breaches(identity: Identity, last: Identity | None, expectations: Expectatio
     now = identity.statistics["source"]
     for source, row in sorted(last.statistics["source"].items()):
         before, after = row["documents"], now.get(source, {"documents": 0})["documents"]
-        if source not in asked or before < COMPARED_FROM:
+        # All of a source is never a change of its pages, however small it is.
+        if source not in asked or (before < COMPARED_FROM and after):
             continue
         if before - after > expectations.max_lost_share * before:
             found.append(

@@ -10,11 +10,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingot import ledger, manifest, model_versions
 from ingot.digests import digest_of, sha256_file, sha256_hex
-from ingot.errors import NotFoundError
+from ingot.errors import IntegrityError, NotFoundError
 from ingot.manifest import Identity, Manifest
 from ingot.parquet import read_table
 from ingot.storage import Store
@@ -34,6 +35,8 @@ class DocumentTrace:
     models: list[dict[str, Any]]
     files: list[dict[str, Any]] = field(default_factory=list)
     """Acquisition records that led here, when a uri or file was asked for."""
+    unreadable: list[str] = field(default_factory=list)
+    """Corpus versions whose decisions are damaged, so that nothing is known of the document in them."""
 
 
 def find_documents(store: Store, query: str) -> tuple[list[str], list[dict[str, Any]]]:
@@ -42,6 +45,8 @@ def find_documents(store: Store, query: str) -> tuple[list[str], list[dict[str, 
     if len(lowered) == 32 and all(c in "0123456789abcdef" for c in lowered):
         return [lowered], []
     rows = list(_files_matching(store, query))
+    if not rows and not Path(query).expanduser().is_file() and (inside := list(_documents_at(store, query))):
+        return inside, []
     if not rows:
         hint = "; this one is a file here, so write SOURCE:URI for a uri" if Path(query).expanduser().is_file() else ""
         raise NotFoundError(
@@ -63,6 +68,28 @@ def _files_matching(store: Store, query: str) -> Iterator[dict[str, Any]]:
     candidates = [(rank, row) for row in acquisition_rows(store) if (rank := matches(row)) is not None]
     best = min((rank for rank, _ in candidates), default=0)
     yield from (row for rank, row in candidates if rank == best)
+
+
+def _documents_at(store: Store, query: str) -> Iterator[str]:
+    """Ids of documents at a place inside a file, as answers print it: a row, an attachment, a member, a page."""
+    source, _, uri = query.partition(":")
+    names = {query, uri.strip()}
+    for unit, files in _files_by_unit(store).items():
+        table = read_table(store, f"documents/{unit}.parquet", columns=["uri", "doc_id"])
+        for row in pc.indices_nonzero(pc.is_in(table["uri"], pa.array(sorted(names)))).to_pylist():
+            owner = next((f for f in files if f["first_row"] <= row < f["first_row"] + f["num_rows"]), None)
+            place = table["uri"][row].as_py()
+            if owner is not None and (place == query or owner["source"] == source):
+                yield table["doc_id"][row].as_py().hex()
+
+
+def _files_by_unit(store: Store) -> dict[str, list[dict[str, Any]]]:
+    """Rows of the acquisition records, by the unit that their documents lie in."""
+    by_unit: dict[str, list[dict[str, Any]]] = {}
+    for row in acquisition_rows(store):
+        if row["unit"] is not None:
+            by_unit.setdefault(row["unit"], []).append(row)
+    return dict(sorted(by_unit.items()))
 
 
 def _uri_matches(query: str) -> Callable[[dict[str, Any]], int | None]:
@@ -121,22 +148,28 @@ def trace_document(store: Store, doc_id: str) -> DocumentTrace:
     occurrences = list(_occurrences(store, wanted))
     versions: list[dict[str, Any]] = []
     shard_rows: dict[str, int | None] = {}
+    unreadable: list[str] = []
+    failure: Exception | None = None
     for corpus in manifest.corpora(store):
         for number in manifest.versions_of(store, corpus):
-            found = _in_version(store, manifest.read(store, corpus, number), number, wanted, shard_rows)
+            try:
+                found = _in_version(store, manifest.read(store, corpus, number), number, wanted, shard_rows)
+            except (NotFoundError, IntegrityError) as error:
+                # Damage of one version hides nothing of the others.
+                unreadable.append(f"{corpus}@{number}")
+                failure = error
+                continue
             if found is not None:
                 versions.append(found)
+    if not occurrences and not versions and failure is not None:
+        raise failure
     if not occurrences and not versions:
         raise NotFoundError(f"document {doc_id} is not known in {store.root}; check the id")
-    return DocumentTrace(doc_id, occurrences, versions, _models_trained_on(store, versions))
+    return DocumentTrace(doc_id, occurrences, versions, _models_trained_on(store, versions), unreadable=unreadable)
 
 
 def _occurrences(store: Store, doc_id: bytes) -> Iterator[dict[str, Any]]:
-    by_unit: dict[str, list[dict[str, Any]]] = {}
-    for row in acquisition_rows(store):
-        if row["unit"] is not None:
-            by_unit.setdefault(row["unit"], []).append(row)
-    for unit, files in sorted(by_unit.items()):
+    for unit, files in _files_by_unit(store).items():
         table = read_table(store, f"documents/{unit}.parquet", columns=_OCCURRENCE_COLUMNS)
         rows = pc.indices_nonzero(pc.equal(table["doc_id"], doc_id)).to_pylist()
         for row in rows:

@@ -118,6 +118,8 @@ def print_document(found: lineage.DocumentTrace, printer: Printer) -> None:
                 printer.line(f"    edited by {verdict['rule']}: {len(verdict['spans'])} spans")
             elif verdict["rule"] != version["rule"]:
                 printer.line(f"    also {verdict['rule']}: {_reason(verdict)}")
+    for name in found.unreadable:
+        printer.line(f"  in {name}: not known, what it decided is damaged; `ingot scrub` says what makes it again")
     for model in found.models:
         star = ", the champion" if model["champion"] else ""
         printer.line(f"  model {model['model']}/{model['version']}{star}: {model['role']}")
@@ -140,7 +142,8 @@ def explain(version: dict[str, Any]) -> str:
 def _reason(row: dict[str, Any]) -> str:
     if row["score"] is None:
         return str(row["reason"])
-    return f"{row['reason']} ({row['score']:.4g}, threshold {row['threshold']:.4g})"
+    threshold = "" if row["threshold"] is None else f", threshold {row['threshold']:.4g}"
+    return f"{row['reason']} ({row['score']:.4g}{threshold})"
 
 
 def why(options: Namespace, printer: Printer) -> int:
@@ -161,12 +164,14 @@ def why(options: Namespace, printer: Printer) -> int:
         for version in newest.values():
             printer.line(f"{doc_id} in {version['corpus']}@{version['version']}: {explain(version)}")
             answers.append({"doc_id": doc_id, **version})
+    if len(ids) > _MANY:
+        printer.line(f"... and {len(ids) - _MANY} more documents; ask for one by its id or its place")
     if not answers and not quarantined:
         raise NotFoundError(
             f"no decision about {options.query!r} in {options.corpus or 'any corpus'}; see `ingot trace`"
         )
     told = [{name: row[name] for name in ("source", "uri", "reason")} for row in quarantined]
-    printer.result({"answers": answers, "quarantined": told})
+    printer.result({"answers": answers, "quarantined": told, "ids": ids})
     return 0
 
 

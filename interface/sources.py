@@ -62,7 +62,8 @@ def _list(store: Store, chosen: list[Look], options: Namespace, printer: Printer
     for row in found[: options.limit]:
         part = "" if row.whole_file else f" [{row.start:,} to {row.end:,}], the rest is read"
         told = row.detail.removeprefix(f"{row.uri}: ") or REASONS.get(row.reason, "")
-        printer.line(f"{row.source}: {row.uri}{part}\n    {row.reason}: {told}")
+        place = row.uri.replace("\n", "\\n")
+        printer.line(f"{row.source}: {place}{part}\n    {row.reason}: {told}")
     if len(found) > options.limit:
         printer.line(f"... and {len(found) - options.limit:,} more; --limit shows them, --reason chooses")
     reasons = Counter(row.reason for row in found)

@@ -87,6 +87,10 @@ def status(options: Namespace, printer: Printer) -> int:
     printer.heading("Last good version of each corpus")
     rows = [[v["corpus"], v["documents"], v["time"], _age(v["age_seconds"])] for v in versions]
     printer.table(rows or [["none yet", "", "", ""]], ["corpus", "documents", "published", "age"])
+    held = _held_back(store)
+    if held:
+        printer.heading("Held back since")
+        printer.table([[h["corpus"], h["time"], h["reason"]] for h in held], ["version", "at", "why"])
     approvals = _approvals(store)
     if approvals:
         printer.heading("Approval wanted")
@@ -100,7 +104,8 @@ def status(options: Namespace, printer: Printer) -> int:
         printer.table([[s.device, "free" if s.is_free else f"{s.what} (run {s.flow_run_id[:8]})"] for s in slots])
     told = _told_by_prefect(settings, state, printer) if state.prefect_api_url else {}
     gpus = [asdict(slot) for slot in slots]
-    printer.result({**state.model_dump(mode="json"), "corpora": versions, "approvals": approvals, "gpus": gpus, **told})
+    found = {"corpora": versions, "held": held, "approvals": approvals, "gpus": gpus}
+    printer.result({**state.model_dump(mode="json"), **found, **told})
     return 0
 
 
@@ -130,6 +135,19 @@ def _told_by_prefect(settings: Settings, state: Any, printer: Printer) -> dict[s
         "next": [{"deployment": run.deployment, "time": run.time.isoformat()} for run in coming],
         "waiting": [{**asdict(item), "since": item.since.isoformat()} for item in stuck],
     }
+
+
+def _held_back(store: Store) -> list[dict[str, Any]]:
+    """Versions that breached their expectations after the last good one of their corpus."""
+    found = []
+    for key in store.list("held/"):
+        record = store.read_record(key)
+        corpus, number = record["identity"]["corpus"], int(key.rsplit("/", 1)[1].removesuffix(".json"))
+        if number > max(manifest.versions_of(store, corpus), default=0):
+            told = record["provenance"]
+            reason = "; ".join(told.get("breaches", []))
+            found.append({"corpus": f"{corpus}@{number}", "time": told["time"], "reason": reason})
+    return found
 
 
 def _newest_versions(store: Store) -> list[dict[str, Any]]:

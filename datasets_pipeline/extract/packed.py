@@ -58,12 +58,11 @@ def check_growth(
 
     option: the option that holds max_bytes, named in the message.
     """
-    if num_bytes > max_bytes or grows_too_much(num_bytes, num_packed_bytes):
-        raise ExtractionError(
-            "too_large",
-            f"{uri}: {num_packed_bytes:,} bytes decompress to {num_bytes:,} and more; split the file, "
-            f"or raise {option} if it is what it says",
-        )
+    told = f"{uri}: {num_packed_bytes:,} bytes decompress to {num_bytes:,} and more"
+    if num_bytes > max_bytes:
+        raise ExtractionError("too_large", f"{told}; split the file, or raise {option} if it is what it says")
+    if grows_too_much(num_bytes, num_packed_bytes):
+        raise ExtractionError("too_large", f"{told}, as only a bomb does; unpack it by hand if it is what it says")
 
 
 def unpack_all(data: bytes, max_bytes: int, uri: str, option: str = "max_decompressed_bytes") -> tuple[bytes, bool]:

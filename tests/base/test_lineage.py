@@ -180,3 +180,27 @@ def test_the_same_checkpoint_keeps_its_number(tiny: TinyStore) -> None:
     )  # fmt: skip
     assert again == known
     assert len(ledger.read(tiny.store)) == 5
+
+
+def test_damage_of_one_version_hides_nothing_of_the_others(tmp_path: Path) -> None:
+    tiny = build(tmp_path / "store", tmp_path / "sources")
+    found = lineage.manifest.read(tiny.store, "handbook", 1)
+    for entry in found.identity.decisions:
+        (tiny.root / f"decisions/{entry.sha256}.parquet").unlink()
+    trace = lineage.trace_document(tiny.store, hex_id("guide/cleaning.md"))
+    kept = {entry.sha256 for entry in lineage.manifest.read(tiny.store, "handbook", 2).identity.decisions}
+    gone = {entry.sha256 for entry in found.identity.decisions}
+    assert trace.occurrences and set(trace.unreadable) <= {"handbook@1", "handbook@2"}
+    assert ("handbook@2" in trace.unreadable) == bool(kept & gone)
+
+
+def test_a_place_inside_a_file_is_found_as_answers_print_it(tmp_path: Path) -> None:
+    from tests.curation.road import small_road
+
+    road = small_road(tmp_path, {"tickets": {"all.jsonl": '{"id": 7, "text": "the seventh of all tickets"}\n'}})
+    road.corpus.recipe["sources"][0] |= {"source": "jsonl", "key": "id"}
+    (row,) = road.decisions(road.run())
+    for query in ("all.jsonl/7", "tickets:all.jsonl/7", "tickets: all.jsonl/7"):
+        assert lineage.find_documents(road.store, query)[0] == [row["doc_id"].hex()]
+    with pytest.raises(NotFoundError):
+        lineage.find_documents(road.store, "tickets:all.jsonl/8")

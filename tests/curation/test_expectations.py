@@ -98,3 +98,15 @@ def test_ten_times_as_much_is_held_and_a_source_that_left_the_recipe_is_not_miss
     (wiki,) = (entry for entry in road.corpus.recipe["sources"] if entry["name"] == "wiki")
     road.values["sources"] = [wiki]
     assert road.run().ref.version == 2
+
+
+def test_all_of_a_source_is_missed_however_small_it_is(tmp_path: Path) -> None:
+    road = small_road(tmp_path, {"wiki": pages(0, 5), "notes": pages(100, 3)})
+    road.run()
+    for uri in pages(100, 3):
+        road.corpus.path("notes", uri).unlink()
+    road.corpus.write("notes", "cut.pdf", b"%PDF-1.4")
+    with pytest.raises(HeldError, match="source notes has 0 documents after 3"):
+        road.run()
+    road.corpus.write("notes", "other.md", page(200))
+    assert road.run().ref.version == 2

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ingot import lineage
+from interface.answers import explain
 from interface.cli import main
 from tests.base.tiny_store import TinyStore, build, doc_id
 
@@ -49,4 +50,14 @@ def test_a_file_that_was_quarantined_is_an_answer(
     assert "bad.md (wiki) is open: quarantined: not_text" in capsys.readouterr().out
     assert main(["why", "bad.md", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told == {"answers": [], "quarantined": [{"source": "wiki", "uri": "bad.md", "reason": "not_text"}]}
+    assert told == {
+        "answers": [], "quarantined": [{"source": "wiki", "uri": "bad.md", "reason": "not_text"}], "ids": [],
+    }  # fmt: skip
+
+
+def test_a_score_without_a_threshold_is_told() -> None:
+    version = {"outcome": "dropped", "rule": "language", "reason": "language_not_kept", "other_doc_id": None}
+    assert explain({**version, "score": 0.98, "threshold": None}) == (
+        "dropped by language: language_not_kept (0.98)"
+    )
+    assert explain({**version, "score": 0.5, "threshold": 0.65}).endswith("(0.5, threshold 0.65)")
