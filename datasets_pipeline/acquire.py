@@ -118,7 +118,7 @@ def acquire(
         for outcome in done:
             outcomes[outcome.uri] = outcome
     key = write_record(store, prefix, record.updated(listing, outcomes, now))
-    counts, reasons = _count(listing, outcomes, set(unchanged), record)
+    counts, reasons = _count(store, config.name, listing, outcomes, set(unchanged), record)
     counts |= {f"skipped_{reason}": num for reason, num in sorted(skipped.items())}
     looks.remember(store, Look(config.name, entry.name, prefix, now, counts, reasons))
     logger.info(
@@ -175,13 +175,19 @@ def _read_all(
 
 
 def _count(
-    listing: list[FileEntry], outcomes: dict[str, FileOutcome], untouched: set[str], record: Record
+    store: Store,
+    source: str,
+    listing: list[FileEntry],
+    outcomes: dict[str, FileOutcome],
+    untouched: set[str],
+    record: Record,
 ) -> tuple[dict[str, int], dict[str, int]]:
     listed = {entry.uri for entry in listing}
     read = [o for o in outcomes.values() if o.outcome == "read"]
     quarantined = [o for o in outcomes.values() if o.outcome == "quarantined"]
     was_open = [row for rows in record.by_uri.values() for row in rows if row["state"] == "open"]
-    known = {row["uri"] for row in was_open}
+    # With other options every file is read again, under a record of its own: it is not new for that.
+    known = {row["uri"] for row in was_open} or looks.open_uris(store, source)
     counts = {
         "seen": len(listing),
         "read": sum(not o.reused for o in read),

@@ -69,6 +69,12 @@ def last_look(store: Store, source: str) -> Look:
     return looks[source]
 
 
+def open_uris(store: Store, source: str) -> set[str]:
+    """The files that were there at the last look at a source; none before the first."""
+    found = (look for look in last_looks(store) if look.source == source)
+    return {row["uri"] for look in found for row in read_record(store, look.prefix) if row["state"] == "open"}
+
+
 def num_documents(store: Store, look: Look) -> int:
     """Open occurrences of the source."""
     return sum(row["num_rows"] for row in read_record(store, look.prefix) if row["state"] == "open")

@@ -103,7 +103,7 @@ def _publish(
             "ledger_head": f"{sequence}:{head}",
             "expectations": expectations.model_dump(mode="json"),
         }
-        found = breaches(identity, latest.identity if latest else None, expectations)
+        found = breaches(identity, latest.identity if latest else None, expectations, provenance.get("sources", {}))
         if found:
             _hold_back(store, identity, {**body, "breaches": found}, version, actor)
         if publish(store, identity, body, version):

@@ -173,10 +173,13 @@ def _remedy(key: str, uses: _Uses) -> tuple[str, str]:
         return REMOVED, "the next `ingot train` makes it again"
     if area in _CACHES:
         return REMOVED, "the next `ingot curate` makes it again"
+    if area == "quarantine" and not key.startswith(SET_ASIDE):
+        return REMOVED, "`ingot quarantine retry` and the next `ingot curate` make it again"
     if area == "documents":
-        return PUT_ASIDE, f"the next `ingot curate` reads its files again; for files that are gone, {_RESTORE}"
+        again = "the next `ingot curate` with the same options reads its files again"
+        return PUT_ASIDE, f"{again}; for files that are gone, {_RESTORE}"
     if key in uses.newest:
-        again = f"the next `ingot curate` of {uses.newest[key]} makes it again from the same sources"
+        again = f"the next `ingot curate` of {uses.newest[key]} makes it again, with the same sources and --set values"
         return PUT_ASIDE, f"{again}, else {_RESTORE}"
     if area == "checkpoints":
         return LEFT, f"{_RESTORE}; a run that goes on falls back to an older checkpoint by itself"

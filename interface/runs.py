@@ -213,9 +213,12 @@ def print_corpus(corpus: CorpusRef, printer: Printer) -> None:
     sources = {} if corpus.reused else found.provenance.get("sources", {})
     for name, source in sources.items():
         files = source["files"]
+        passed = sum(num for reason, num in files.items() if reason.startswith("skipped_"))
+        more = f"; {files['rejected_rows']:,} parts of files refused" if files.get("rejected_rows") else ""
+        more += f"; {passed:,} links and the like passed over" if passed else ""
         printer.line(
             f"  source {name}: {files['seen']:,} files = {files['read']:,} read + {files['unchanged']:,} unchanged "
-            f"+ {files['quarantined']:,} quarantined"
+            f"+ {files['quarantined']:,} quarantined{more}"
         )
     total = found.identity.accounting["documents"] or 1
     printer.table([[label, num, f"{num / total:.1%}"] for label, num in waterfall(found)])

@@ -29,6 +29,8 @@ def sources(options: Namespace, printer: Printer) -> int:
             "files",
             "documents",
             "quarantined",
+            "parts refused",
+            "passed over",
             "new",
             "changed",
             "gone",
@@ -42,8 +44,12 @@ def sources(options: Namespace, printer: Printer) -> int:
 
 
 def _numbers(look: Look, num_documents: int) -> list[int]:
+    """Parts refused: rows, members and attachments of files that are read. Passed over: links, pipes and the like."""
     counts = look.counts
-    return [counts["seen"], num_documents, counts["quarantined"], counts["new"], counts["superseded"], counts["gone"]]
+    passed = sum(num for name, num in counts.items() if name.startswith("skipped_"))
+    rejected = counts.get("rejected_rows", 0)
+    seen = [counts["seen"], num_documents, counts["quarantined"], rejected, passed]
+    return [*seen, counts["new"], counts["superseded"], counts["gone"]]
 
 
 def quarantine(options: Namespace, printer: Printer) -> int:
