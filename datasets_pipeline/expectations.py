@@ -20,8 +20,8 @@ def breaches(
 ) -> list[str]:
     """What speaks against publishing a version after the last good one, a sentence each; empty when nothing does.
 
-    looks: what was found in each source, as a version's provenance has it under `sources`. A source that left the recipe
-    was taken out by a person and is not asked about.
+    looks: what was found in each source, as a version's provenance has it under `sources`. A source that left the
+    recipe was taken out by a person and is not asked about.
     """
     found = []
     num = identity.accounting["kept"] + identity.accounting["heldout"]
