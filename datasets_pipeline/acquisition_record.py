@@ -101,8 +101,8 @@ class Record:
 
 
 def could_not_look(outcome: FileOutcome) -> bool:
-    """Whether a file's bytes were not seen, by no fault of theirs."""
-    return outcome.retry and not outcome.digest
+    """Whether a file's bytes were not seen, by no fault of theirs; a page that is told to be gone was looked at."""
+    return outcome.retry and not outcome.digest and outcome.reason != "not_there"
 
 
 def attributes_digest(entry: FileEntry) -> str:

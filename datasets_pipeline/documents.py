@@ -25,7 +25,7 @@ from ingot.schemas import DOCUMENTS, QUARANTINE
 from ingot.storage import Store
 
 # Reasons that say nothing about a file's bytes: what caused them may be gone tomorrow, with the same size and mtime.
-_NOT_THE_BYTES = frozenset({"timeout", "killed", "unreadable"})
+_NOT_THE_BYTES = frozenset({"timeout", "killed", "unreadable", "not_there"})
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ Three traps, each seen in real documentation:
   levels a page is read without its structure.
 
 Server-side includes (`<!--#include -->`) are not resolved: what they include is a file of its own.
-lexbor (by selectolax) parses about 300 MB a second; writing Markdown is what takes time.
+lexbor (by selectolax) parses; `benchmarks/html_pages.py` says how fast all of it is.
 """
 
 import re

@@ -1,8 +1,7 @@
 """From well-formed HTML, as a parser writes it, to plain Markdown: headings, lists, code, table rows, paragraphs.
 
 Well-formed: every element is closed, attributes stand in double quotes, `<`, `>` and `&` of the text are escaped. Tags
-that open or close no block are left out, white space means nothing outside of `pre`. The loop is `html_kernel`'s; it
-writes some 300 MB a second.
+that open or close no block are left out, white space means nothing outside of `pre`. The loop is `html_kernel`'s.
 """
 
 import functools

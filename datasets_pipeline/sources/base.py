@@ -48,6 +48,7 @@ REASONS: Mapping[str, str] = {
     "content_elsewhere": "a pointer to content that is stored elsewhere and was not fetched, as git LFS writes it",
     "bad_sidecar": "its metadata sidecar cannot be read, so it is not known who may use it",
     "refused_by_site": "the site asks not to be read: robots.txt, an opt-out signal or a login",
+    "not_there": "the site answers that there is no such page",
     "unreadable": "the file vanished, may not be read, or is not a regular file any more",
     "timeout": "the parser ran past its deadline; tried again in the next run",
     "killed": "the process that read it died; tried again in the next run",

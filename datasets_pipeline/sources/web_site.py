@@ -100,9 +100,13 @@ class Site:
             raise ExtractionError("refused_by_site", f"{url}: the site wants a login (status {response.status})")
         if response.status in _BUSY:
             self._check_there(url)
+        if response.status in (404, 410):
+            raise ExtractionError(
+                "not_there", f"{url}: status {response.status}; take it out of the list if it is gone for good"
+            )
         if response.status not in (200, 203):
             raise ExtractionError(
-                "unreadable", f"{url}: status {response.status}; take it out of the list if it is gone for good"
+                "unreadable", f"{url}: status {response.status}; tried again in the next run"
             )
         by = web_rules.refused_by_headers(response.headers)
         if by is not None:

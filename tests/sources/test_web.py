@@ -189,10 +189,10 @@ def test_a_page_for_whatever_is_not_there_is_no_rule(site: Site) -> None:
     assert len(read(site, "/a")) == 1
 
 
-def test_a_login_refuses_and_a_missing_page_is_unreadable(site: Site) -> None:
+def test_a_login_refuses_and_a_missing_page_is_not_there(site: Site) -> None:
     site.answers["/in"] = Answer(status=401)
     assert reason(site, "/in") == "refused_by_site"
-    assert reason(site, "/gone") == "unreadable"
+    assert reason(site, "/gone") == "not_there"
 
 
 def test_a_site_that_is_away_is_a_fault_of_the_place_and_one_bad_page_is_not(site: Site) -> None:

@@ -57,7 +57,7 @@ def test_a_night_reads_what_changed_and_a_site_that_is_away_loses_nothing(site: 
     site.page("/c", "gauge", ETag='"1"', Last_Modified="Wed, 21 Oct 2015 07:28:00 GMT")
     first, texts = look(tmp_path, "web", uri, **values)
     assert sorted(texts) == [site.url(path) for path in ("/a", "/b", "/c")]
-    assert first.reasons == {"refused_by_site": 1, "unreadable": 1}
+    assert first.reasons == {"not_there": 1, "refused_by_site": 1}
     assert counts(first, "seen", "read", "quarantined") == (5, 3, 2)
 
     site.asked.clear()
@@ -96,3 +96,21 @@ def test_an_archive_is_read_in_the_jail_and_once(tmp_path: Path) -> None:
 def test_a_site_is_no_local_place() -> None:
     assert local_place("https://docs.example.org/sitemap.xml") is None
     assert local_place("/data/pages.txt") == Path("/data/pages.txt")
+
+
+def test_a_page_that_cannot_be_had_tonight_keeps_its_text_and_one_that_is_gone_does_not(
+    site: Site, tmp_path: Path
+) -> None:
+    values = {"hosts": [site.host], "delay_seconds": 0}
+    uri = site.url("/sitemap.xml")
+    site.sitemap("/a", "/busy", "/gone", "/login")
+    for path in ("/a", "/busy", "/gone", "/login"):
+        site.page(path, f"words of {path[1:]}")
+    _, texts = look(tmp_path, "web", uri, **values)
+    assert len(texts) == 4
+    site.answers["/busy"] = Answer(status=500)
+    site.answers["/gone"] = Answer(status=410)
+    site.answers["/login"] = Answer(status=401)
+    second, kept = look(tmp_path, "web", uri, **values)
+    assert sorted(kept) == [site.url("/a"), site.url("/busy")]
+    assert second.reasons == {"not_there": 1, "refused_by_site": 1, "unreadable": 1}
