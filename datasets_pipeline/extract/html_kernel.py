@@ -15,6 +15,8 @@ _MAX_INDENTS = 20
 """An indented rendering of n nested lists is n * n characters, so 10 kB could become 100 MB."""
 _MAX_NESTED = 256  # lists and tables whose numbers and rows are kept; deeper ones have bullets and no cells
 
+_BR = np.uint64(ord("b") | ord("r") << 8 | 2 << 56)
+
 BYTES_A_TAG = 2 * _MAX_INDENTS + 32
 """The most that is written because of one tag: an indent, a number and breaks."""
 
@@ -56,21 +58,7 @@ def write_markdown(html, names, kinds, factor, out):  # type: ignore[no-untyped-
             if after > i:
                 i = after
                 continue
-            is_closing = i + 1 < n and html[i + 1] == 47
-            j = i + 1 + is_closing
-            first = j
-            key = np.uint64(0)
-            while j < n and html[j] > 32 and html[j] != 47 and html[j] != 62:  # white space, / or > ends a name
-                if j - first < 7:
-                    key |= np.uint64(html[j]) << np.uint64(8 * (j - first))
-                j += 1
-            key |= np.uint64(min(j - first, 255)) << np.uint64(56)
-            is_quoted = False
-            while j < n and (is_quoted or html[j] != 62):
-                if html[j] == 34 and (is_quoted or html[j - 1] == 61):  # others are part of an attribute's name
-                    is_quoted = not is_quoted
-                j += 1
-            i = j + 1
+            key, is_closing, first, i = _tag(html, i, n)
             place = (key * factor) >> np.uint64(52)
             kind = kinds[place] if names[place] == key else 0
             if kind == 0 and unseen == 0:
@@ -124,22 +112,8 @@ def write_markdown(html, names, kinds, factor, out):  # type: ignore[no-untyped-
                         if after > i:
                             i = after
                             continue
-                        ends_block = i + 1 < end and html[i + 1] == 47
-                        j = i + 1 + ends_block
-                        first = j
-                        key = np.uint64(0)
-                        while j < end and html[j] > 32 and html[j] != 47 and html[j] != 62:
-                            if j - first < 7:
-                                key |= np.uint64(html[j]) << np.uint64(8 * (j - first))
-                            j += 1
-                        key |= np.uint64(min(j - first, 255)) << np.uint64(56)
-                        is_break = j - first == 2 and html[first] == 98 and html[first + 1] == 114
-                        is_quoted = False
-                        while j < end and (is_quoted or html[j] != 62):
-                            if html[j] == 34 and (is_quoted or html[j - 1] == 61):
-                                is_quoted = not is_quoted
-                            j += 1
-                        i = min(j + 1, end)
+                        key, ends_block, first, i = _tag(html, i, end)
+                        is_break = key == _BR
                         place = (key * factor) >> np.uint64(52)
                         inside = kinds[place] if names[place] == key else 0
                         if inside == RAW:
@@ -332,6 +306,26 @@ def write_markdown(html, names, kinds, factor, out):  # type: ignore[no-untyped-
             o += 1
             i += 1
     return o
+
+
+@numba.njit(cache=True, nogil=True)
+def _tag(html, i, n):  # type: ignore[no-untyped-def]
+    """Of the tag at i: the number of its name, whether it closes, where its name begins, and where it ends (n at most)."""
+    is_closing = i + 1 < n and html[i + 1] == 47
+    first = i + 1 + is_closing
+    j = first
+    key = np.uint64(0)
+    while j < n and html[j] > 32 and html[j] != 47 and html[j] != 62:  # white space, / or > ends a name
+        if j - first < 7:
+            key |= np.uint64(html[j]) << np.uint64(8 * (j - first))
+        j += 1
+    key |= np.uint64(min(j - first, 255)) << np.uint64(56)
+    is_quoted = False
+    while j < n and (is_quoted or html[j] != 62):
+        if html[j] == 34 and (is_quoted or html[j - 1] == 61):  # others are part of an attribute's name
+            is_quoted = not is_quoted
+        j += 1
+    return key, is_closing, first, min(j + 1, n)
 
 
 @numba.njit(cache=True, nogil=True)
