@@ -310,7 +310,7 @@ def write_markdown(html, names, kinds, factor, out):  # type: ignore[no-untyped-
 
 @numba.njit(cache=True, nogil=True)
 def _tag(html, i, n):  # type: ignore[no-untyped-def]
-    """Of the tag at i: the number of its name, whether it closes, where its name begins, and where it ends (n at most)."""
+    """Of the tag at i: the number of its name, whether it closes, where its name begins, where the tag ends."""
     is_closing = i + 1 < n and html[i + 1] == 47
     first = i + 1 + is_closing
     j = first
