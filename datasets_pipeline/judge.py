@@ -11,16 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets_pipeline.analyse import features_key, rule_version, span_config_digest, spans_key
+from datasets_pipeline.analyse import features_key, rule_inputs, rule_version, span_config_digest, spans_key
 from datasets_pipeline.document_access import RULE_COLUMNS
 from datasets_pipeline.edits import Span
 from datasets_pipeline.rules.verdicts import Verdicts
 from ingot import registry
-from ingot.config import RuleEntry, Scope, resolved
+from ingot.config import RuleEntry, Scope, resolved, without_places
 from ingot.digests import digest_of
 from ingot.parquet import read_table
 from ingot.schemas import SPAN
 from ingot.storage import Store
+from ingot.store_identity import span_key
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ class Judgement:
 
 def rule_config_digest(rule: RuleEntry) -> str:
     """Identity of a rule as configured, its scope included."""
-    return digest_of({**resolved(rule), "version": rule_version(rule.rule)})
+    values = {**without_places(resolved(rule)), "version": rule_version(rule.rule)}
+    inputs = rule_inputs(rule)
+    return digest_of({**values, "inputs": inputs} if inputs else values)
 
 
 def document_features(store: Store, documents: pa.Table) -> pa.Table:
@@ -81,11 +84,12 @@ def _judge_one(store: Store, rule: RuleEntry, documents: pa.Table, features: pa.
     inside = in_scope(rule.when, features) & ~failed
     spans: pa.Array | None = None
     if module.KIND == "span":
-        digest = span_config_digest(rule)
-        gathered = _gather(store, documents, lambda unit: spans_key(digest, unit))["spans"].combine_chunks()
-        none = pa.nulls(len(gathered), pa.list_(SPAN))
-        spans = pc.if_else(pa.array(inside), gathered, none)
-        verdicts = module.judge(rule.config, features, spans)
+        digest = span_config_digest(rule, span_key(store))
+        found = _gather(store, documents, lambda unit: spans_key(digest, unit)).drop_columns(["doc_id"])
+        none = pa.nulls(len(found), pa.list_(SPAN))
+        spans = pc.if_else(pa.array(inside), found["spans"].combine_chunks(), none)
+        found = found.set_column(found.column_names.index("spans"), "spans", spans)
+        verdicts = module.judge(rule.config, features, found)
     else:
         verdicts = module.judge(rule.config, features)
     abstained = verdicts.abstained.to_numpy(zero_copy_only=False) & inside
