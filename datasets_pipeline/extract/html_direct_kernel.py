@@ -351,7 +351,7 @@ def write_well_formed(  # type: ignore[no-untyped-def]
                         return GIVEN_UP
                 if k < 0:
                     return GIVEN_UP
-                o = _closed(out, o, limit, depth, k, writes, returns)
+                o = _closed(out, o, limit, depth, k, kinds, writes, returns)
                 if o < 0:
                     return GIVEN_UP
                 depth = k
@@ -369,7 +369,7 @@ def write_well_formed(  # type: ignore[no-untyped-def]
                     k -= 1
                 if keys[k] != key:
                     continue
-                o = _closed(out, o, limit, depth, k, writes, returns)
+                o = _closed(out, o, limit, depth, k, kinds, writes, returns)
                 if o < 0:
                     return GIVEN_UP
                 depth = k
@@ -380,7 +380,7 @@ def write_well_formed(  # type: ignore[no-untyped-def]
                 k -= 1
             if kinds[k - 1] == SECTION and kind not in (ROW, CELL):
                 k -= 1
-            o = _closed(out, o, limit, depth, k, writes, returns)
+            o = _closed(out, o, limit, depth, k, kinds, writes, returns)
             if o < 0 or k + 3 > MAX_OPEN:
                 return GIVEN_UP
             depth = k
@@ -453,7 +453,7 @@ def write_well_formed(  # type: ignore[no-untyped-def]
                     for other in range(k + 1, depth):
                         if not (kinds[other] == PARAGRAPH or kinds[other] == ITEM or kinds[other] == TERM):
                             return GIVEN_UP
-            o = _closed(out, o, limit, depth, k, writes, returns)
+            o = _closed(out, o, limit, depth, k, kinds, writes, returns)
             if o < 0:
                 return GIVEN_UP
             depth = k
@@ -488,7 +488,7 @@ def write_well_formed(  # type: ignore[no-untyped-def]
                 k -= 1
             if kinds[k] != PARAGRAPH or (kind == TABLE and tables_close == UNKNOWN):
                 return GIVEN_UP
-        o = _closed(out, o, limit, depth, k, writes, returns)
+        o = _closed(out, o, limit, depth, k, kinds, writes, returns)
         if o < 0:
             return GIVEN_UP
         depth = k
@@ -555,7 +555,11 @@ def write_well_formed(  # type: ignore[no-untyped-def]
         o = _opening(out, o, writing)
         depth += 1
         top = kind
-    o = _closed(out, o, size - 32, depth, 0, writes, returns)
+    while depth > 0:
+        depth -= 1
+        if o + 32 > size:
+            return GIVEN_UP
+        o = _closing(out, o, writes[depth], returns[depth])
     return o
 
 
@@ -568,7 +572,8 @@ def _innermost(kinds, keys, depth, key, kind):  # type: ignore[no-untyped-def]
         other = kinds[k]
         if keys[k] == key or (kind == HEADING and other == HEADING):
             return k if is_sure else GIVEN_UP
-        if TABLE <= other <= CAPTION or k == 0 or (other == OBJECT and kind < TABLE) or (kind == ITEM and keys[k] in (_UL, _OL)):
+        is_scope = TABLE <= other <= CAPTION or k == 0 or (other == OBJECT and kind < TABLE)
+        if is_scope or (kind == ITEM and keys[k] in (_UL, _OL)):
             return NONE
         if other in (INLINE, FORM, BUTTON, NOSCRIPT, OBJECT):
             is_sure = False
@@ -576,11 +581,14 @@ def _innermost(kinds, keys, depth, key, kind):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _closed(out, o, limit, depth, k, writes, returns):  # type: ignore[no-untyped-def]
-    """Close the elements from the innermost to that at depth k; GIVEN_UP where the output would pass the limit."""
+def _closed(out, o, limit, depth, k, kinds, writes, returns):  # type: ignore[no-untyped-def]
+    """Close the elements from the innermost to that at depth k; GIVEN_UP where the output would pass the limit.
+
+    And where one is NEUTRAL, followed because a parser may open it again and end another by its end tag.
+    """
     while depth > k:
         depth -= 1
-        if o > limit:
+        if o > limit or kinds[depth] == NEUTRAL:
             return GIVEN_UP
         o = _closing(out, o, writes[depth], returns[depth])
     return o if o <= limit else GIVEN_UP

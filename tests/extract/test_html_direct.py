@@ -163,7 +163,8 @@ def test_what_may_be_left_out_is_put_in(page: str, markdown: str) -> None:
     "page",
     ["<table>x<tr><td>y</table>", "<p><button><p>x</button>", "<template><p>x</template>", "<p", "<!-- x", "a\0b",
      "<div>" * 300, "<a title='<img'>x</a>", "<plaintext>x", "<table><tr><td><object></td>x", "<frameset>",
-     "<p ROLE=banner>x", "<li><u><li><form>x</form>y", "<form><p><u></p>x</form>y"],
+     "<p ROLE=banner>x", "<li><u><li><form>x</form>y", "<form><p><u></p>x</form>y",
+     "<b role=navigation><ol><b></ol><i></i></b>x"],
 )  # fmt: skip
 def test_what_takes_the_repairs_of_a_parser_is_left_to_it(page: str) -> None:
     assert read_directly(page) is None or read_directly(page) == by_parser(page)
