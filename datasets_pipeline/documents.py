@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from datasets_pipeline.extract import html_markdown
+from datasets_pipeline.extract import html_direct
 from datasets_pipeline.jail import walls
 from datasets_pipeline.jail.limits import Limits
 from datasets_pipeline.jail.parent import Jail, jail_of_this_process
@@ -93,7 +93,7 @@ def read_unit(unit: ReadUnit) -> list[FileOutcome]:
     module = registry.load("source", unit.source)
     config = module.Config.model_validate(unit.config_values)
     limits = Limits(memory_bytes=config.max_memory_bytes, cpu_seconds=config.max_cpu_seconds)
-    jail = jail_of_this_process(unit.jail, limits, html_markdown.machine_code)
+    jail = jail_of_this_process(unit.jail, limits, html_direct.machine_code)
     outcomes: list[FileOutcome] = []
     rows = _Rows()
     for task in unit.files:

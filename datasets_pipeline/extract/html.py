@@ -10,7 +10,8 @@ Three traps, each seen in real documentation:
   levels a page is read without its structure.
 
 Server-side includes (`<!--#include -->`) are not resolved: what they include is a file of its own.
-lexbor (by selectolax) parses; `benchmarks/html_pages.py` says how fast all of it is.
+A compiled loop reads the pages that are well-formed enough (html_direct), lexbor (by selectolax) parses all others;
+`benchmarks/html_pages.py` says how fast all of it is.
 """
 
 import re
@@ -19,12 +20,13 @@ from html import unescape
 from typing import Any
 
 from datasets_pipeline.extract.decoding import decode
-from datasets_pipeline.extract.html_markdown import to_markdown
+from datasets_pipeline.extract.html_direct import well_formed
+from datasets_pipeline.extract.html_markdown import markdown_of, to_markdown
+from datasets_pipeline.extract.html_opening import stated_by
 from datasets_pipeline.extract.licences import UNKNOWN, spdx_of, spdx_of_header
 from datasets_pipeline.extract.media_types import HTML
 from datasets_pipeline.extract.options import ExtractOptions
 from datasets_pipeline.extract.stated import iso_date, iso_language
-from datasets_pipeline.normalize import normalize_text
 from datasets_pipeline.sources.base import ExtractedDocument, ExtractionError, ExtractionResult
 
 VERSION = "2"
@@ -69,13 +71,8 @@ _NEVER_DEEP = frozenset({
 _MAX_DEPTH = 2000
 _NOT_YET_SLOW = 100_000
 """Characters of a page that takes a second at the most, however deep it is."""
-_OPENING_CHARACTERS = 65536
-"""Of a page, in which it states what it is."""
 _STRUCTURE = re.compile(r"</?(?!(?:script|style|svg|head|title|pre)\b)[a-zA-Z][^<>]*>", re.IGNORECASE)
 _CHARSET = re.compile(rb"<meta\b[^<>]{0,300}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
-_HTML_OPEN = re.compile(r"<html\b([^<>]*)>", re.IGNORECASE)
-_META_OR_LINK = re.compile(r"<(?:meta|link)\b([^<>]*)>|<a\b([^<>]*\brel\s*=\s*[\"']?license[^<>]*)>", re.IGNORECASE)
-_ATTRIBUTE = re.compile(r"([A-Za-z:_-]{1,40})\s*=\s*(?:\"([^\"<>]*)\"|'([^'<>]*)'|([^\s\"'<>]+))")
 _DATE_NAMES = (
     "article:modified_time", "article:published_time", "last-modified", "datemodified", "date", "dc.date",
     "dcterms.modified", "dcterms.date", "datepublished", "pubdate",
@@ -92,11 +89,8 @@ def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> 
         declared=declared.group(1).decode("ascii") if declared else options.encoding,
         max_odd_share=options.max_odd_share,
     )
-    opening = decoded.text[:_OPENING_CHARACTERS]
-    lowered = opening.lower()
-    named = _named_values(_head(opening, lowered))
-    licence, evidence = _stated_licence(named, opening)
-    title = _title(opening) if "<title" in lowered else None
+    stated = stated_by(decoded.text)
+    licence, evidence = _stated_licence(stated.named, stated.opening)
     document = ExtractedDocument(
         text=text_of_page(decoded.text, uri, options.html),
         start=0,
@@ -106,9 +100,9 @@ def extract(data: bytes, uri: str, media_type: str, options: ExtractOptions) -> 
         extractor_version=VERSION,
         licence=licence,
         licence_evidence=evidence,
-        stated_date=next((day for name in _DATE_NAMES if (day := iso_date(named.get(name)))), None),
-        language=_language(opening) if "<html" in lowered else None,
-        metadata=decoded.metadata | ({"title": title} if title else {}),
+        stated_date=next((day for name in _DATE_NAMES if (day := iso_date(stated.named.get(name)))), None),
+        language=iso_language(stated.language),
+        metadata=decoded.metadata | ({"title": stated.title} if stated.title else {}),
     )
     return ExtractionResult([document])
 
@@ -118,10 +112,13 @@ def text_of_page(page: str, uri: str, which: str, left_out: Sequence[str] = ()) 
 
     left_out: CSS selectors of elements to leave out besides. Raises ExtractionError parser_returned_nothing.
     """
-    page = _open_templates(page)
-    text = _render(page, which, left_out)
+    direct = _read_directly(page, which) if which != "main" and not left_out else None
+    if direct is None:
+        page = _open_templates(page)
+    text = _render(page, which, left_out) if direct is None else direct
     # There are not more characters between the tags than in the page; counting them takes longer than reading it.
-    if len(text) - text.count(" ") - text.count("\n") >= _MIN_CONTENT_SHARE * len(page):
+    opening = text[: len(page) // 2]
+    if len(opening) - opening.count(" ") - opening.count("\n") >= _MIN_CONTENT_SHARE * len(page):
         return text
     num_between_tags = _num_characters_between_tags(page)
     if which != "all" and _num_visible(text) < _MIN_CONTENT_SHARE * num_between_tags:
@@ -137,6 +134,15 @@ def text_of_page(page: str, uri: str, which: str, left_out: Sequence[str] = ()) 
             "between the tags; open the page in a browser, and exclude it if it is only an application",
         )
     return text
+
+
+def _read_directly(page: str, which: str) -> str | None:
+    """What _render gives of the page with its templates open, without a parser; None where that is not sure."""
+    if _is_deep(page):
+        return None
+    unseen = _NEVER_READ if which == "all" else _NEVER_READ | _SURROUNDINGS
+    body = well_formed(page, unseen, without_marked=which != "all")
+    return None if body is None else markdown_of(body)
 
 
 def _render(page: str, which: str, left_out: Sequence[str]) -> str:
@@ -224,49 +230,8 @@ def _is_deep(page: str) -> bool:
     return deepest > _MAX_DEPTH
 
 
-def _head(opening: str, lowered: str) -> str:
-    """What of a page's opening may hold <meta> and <link>; all of it where its body may."""
-    if "itemprop" in lowered or "license" in lowered:
-        return opening
-    end = lowered.find("</head")
-    if end < 0 and "<meta" not in lowered and "<link" not in lowered:
-        return ""
-    return opening[:end] if end >= 0 else opening
-
-
-def _attributes(inside_tag: str) -> dict[str, str]:
-    return {
-        name.lower(): unescape(double or single or bare).strip()
-        for name, double, single, bare in _ATTRIBUTE.findall(inside_tag)
-    }
-
-
-def _named_values(head: str) -> dict[str, str]:
-    """Values of <meta name|property|itemprop|http-equiv> and <link rel> by lower-case name; the first wins."""
-    values: dict[str, str] = {}
-    for meta, anchor in _META_OR_LINK.findall(head):
-        attributes = _attributes(meta or anchor)
-        keys = ("name", "property", "itemprop", "http-equiv", "rel")
-        name = next((attributes[key].lower() for key in keys if key in attributes), None)
-        value = attributes.get("content") or attributes.get("href")
-        if name and value:
-            values.setdefault(name, value)
-    return values
-
-
 def _stated_licence(named: dict[str, str], text: str) -> tuple[str | None, str | None]:
     for name in _LICENCE_NAMES:
         if name in named and (found := spdx_of(named[name])) != UNKNOWN:
             return found, f"HTML {name}"
     return spdx_of_header(text) or (None, None)
-
-
-def _language(text: str) -> str | None:
-    opening = _HTML_OPEN.search(text)
-    attributes = _attributes(opening.group(1)) if opening else {}
-    return iso_language(attributes.get("lang") or attributes.get("xml:lang"))
-
-
-def _title(text: str) -> str | None:
-    start = re.search(r"<title\b[^<>]*>([^<>]{1,300})</title", text, re.IGNORECASE)
-    return (" ".join(normalize_text(unescape(start.group(1))).split()) or None) if start else None

@@ -6,7 +6,7 @@ that open or close no block are left out, white space means nothing outside of `
 
 import functools
 import re
-from typing import Any
+from collections.abc import Iterable
 
 _LINES = (
     "address", "article", "aside", "body", "br", "caption", "center", "dd", "details", "dialog", "div", "dl", "dt",
@@ -14,6 +14,10 @@ _LINES = (
     "section", "summary", "tbody", "tfoot", "thead",
 )  # fmt: skip
 _PARAGRAPHS = ("blockquote", "hr", "p")
+_KINDS = {
+    "ul": "LIST", "ol": "NUMBERED", "li": "ITEM", "table": "TABLE", "tr": "ROW", "td": "CELL", "th": "CELL",
+    "pre": "CODE", **{f"h{level}": "" for level in range(1, 7)}, "br": "",
+}  # fmt: skip
 _ATTRIBUTES = r'(?:[^>=]|=(?!")|="[^"]*")*'  # a quote that no `=` stands before is part of a name
 _PICTURE = re.compile(rf'<img\b(?={_ATTRIBUTES}?\salt="([^"]*)"){_ATTRIBUTES}>')
 
@@ -24,13 +28,17 @@ _RAW = ("iframe", "noembed", "noframes", "script", "style")
 
 def to_markdown(html: str, unseen: frozenset[str] = frozenset()) -> str:
     """Markdown text of well-formed HTML without the elements of some names; a picture is its alternative text."""
+    if "<img" in html:
+        html = _PICTURE.sub(r" \1 ", html)
+    return markdown_of(html.encode("utf-8", "replace"), unseen)
+
+
+def markdown_of(data: bytes, unseen: frozenset[str] = frozenset()) -> str:
+    """The same of bytes in which no picture is."""
     import numpy as np
 
     from datasets_pipeline.extract.html_kernel import BYTES_A_TAG, write_markdown
 
-    if "<img" in html:
-        html = _PICTURE.sub(r" \1 ", html)
-    data = html.encode("utf-8", "replace")
     names, kinds, factor = _tags(unseen)
     # What the loop may write at the most: it does not look where the array ends.
     out = np.empty(3 * len(data) + BYTES_A_TAG * (data.count(b"<") + 1), np.uint8)
@@ -38,23 +46,9 @@ def to_markdown(html: str, unseen: frozenset[str] = frozenset()) -> str:
     return out[:size].tobytes().decode("utf-8", "replace")
 
 
-@functools.cache
-def machine_code() -> tuple[str, str] | None:
-    """(folder, name) of the compiled loop, compiled now where it is not yet: where it lies, and numba's name for it.
-
-    For a process that may not write beside it; None where numba does not say, and such a process compiles for itself.
-    """
-    from datasets_pipeline.extract import html_kernel
-
-    to_markdown("<p>words</p>")
-    try:
-        from numba.core.caching import _CacheLocator
-
-        name = _CacheLocator.get_suitable_cache_subpath(html_kernel.__file__)
-        compiled: Any = html_kernel.write_markdown
-        return compiled._cache.cache_path, name
-    except (ImportError, AttributeError):  # private to numba
-        return None
+def short_name(name: str) -> str:
+    """A tag that means the same to the loop, of at most six letters; empty where the tag means nothing to it."""
+    return "div" if name in _LINES and name != "br" else "p" if name in _PARAGRAPHS else name if name in _KINDS else ""
 
 
 @functools.cache
@@ -65,26 +59,31 @@ def _tags(unseen: frozenset[str]):  # type: ignore[no-untyped-def]
     from datasets_pipeline.extract import html_kernel as kernel
 
     does = dict.fromkeys(_LINES, kernel.LINE) | dict.fromkeys(_PARAGRAPHS, kernel.PARAGRAPH)
+    does |= {name: getattr(kernel, kind) for name, kind in _KINDS.items() if kind}
     does |= {f"h{level}": kernel.HEADING + level for level in range(1, 7)}
-    does |= {
-        "ul": kernel.LIST, "ol": kernel.NUMBERED, "li": kernel.ITEM, "table": kernel.TABLE, "tr": kernel.ROW,
-        "td": kernel.CELL, "th": kernel.CELL, "pre": kernel.CODE,
-    }  # fmt: skip
     does |= dict.fromkeys(unseen, kernel.UNSEEN) | dict.fromkeys(_RAW, kernel.RAW)
-    numbers = {_number(name): kind for name, kind in does.items()}
-    factor = 0x9E3779B97F4A7C15
-    while len({_place(number, factor) for number in numbers}) < len(numbers):
-        factor += 0x632BE59BD9B4E020
+    numbers = {number_of(name): kind for name, kind in does.items()}
+    factor = factor_for(numbers)
     names, kinds = np.zeros(4096, np.uint64), np.zeros(4096, np.uint8)
     for number, kind in numbers.items():
-        names[_place(number, factor)], kinds[_place(number, factor)] = number, kind
+        names[place_of(number, factor)], kinds[place_of(number, factor)] = number, kind
     return names, kinds, np.uint64(factor)
 
 
-def _number(name: str) -> int:
+def factor_for(numbers: Iterable[int]) -> int:
+    """A factor by which no two of the numbers have the same place."""
+    numbers = list(numbers)
+    factor = 0x9E3779B97F4A7C15
+    while len({place_of(number, factor) for number in numbers}) < len(numbers):
+        factor += 0x632BE59BD9B4E020
+    return factor & (1 << 64) - 1
+
+
+def number_of(name: str) -> int:
     """A tag's first seven bytes, and its length in the eighth."""
     return int.from_bytes(name.encode()[:7].ljust(7, b"\0") + bytes([len(name)]), "little")
 
 
-def _place(number: int, factor: int) -> int:
+def place_of(number: int, factor: int) -> int:
+    """The first 12 bits of the product modulo 2^64."""
     return (number * factor & (1 << 64) - 1) >> 52

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
+from datasets_pipeline.extract import html_direct
 from datasets_pipeline.jail.parent import Jail
 from datasets_pipeline.sources.base import FileEntry
 from tests.extract.real_documents import unpack
@@ -15,7 +16,7 @@ from tests.extract.real_documents import unpack
 
 @pytest.fixture(scope="module")
 def jail() -> Iterator[Jail]:
-    made = Jail()
+    made = Jail(machine_code=html_direct.machine_code)
     yield made
     made.close()
 
