@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingot import ledger, manifest, model_versions
+from ingot.cleaned import cleaned_against
 from ingot.digests import digest_of, sha256_file, sha256_hex
 from ingot.errors import IntegrityError, NotFoundError
 from ingot.manifest import Identity, Manifest
@@ -297,6 +298,7 @@ def trace_model(store: Store, query: str) -> dict[str, Any]:
                 "tokens": model.details.get("num_tokens"),
             }
         ],
+        "cleaned_against": cleaned_against(identity),
         "sources": [
             {"source": name, **row, "tokens": counts.get("source", {}).get(name, 0)}
             for name, row in identity.statistics["source"].items()

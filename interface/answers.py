@@ -94,6 +94,11 @@ def print_model(answer: dict[str, Any], printer: Printer) -> None:
             f"trained on {corpus['corpus']}: {corpus['documents']:,} documents, {corpus['tokens']:,} tokens, "
             f"strictest classification: {corpus['classification']}"
         )
+    for row in answer["cleaned_against"]:
+        printer.line(
+            f"cleaned against {row['benchmark']} ({row['sha256'][:16]}): {row['seen']:,} of {row['items']:,} items "
+            f"seen in {row['documents']:,} documents, policy {row['policy']}"
+        )
     rows = [[s["source"], s["documents"], s["kept"], s["tokens"]] for s in answer["sources"]]
     printer.table(rows, ["source", "documents", "kept", "tokens"])
     licences = [[item["licence"], item["documents"], item["bytes"], item["tokens"]] for item in answer["licences"]]
