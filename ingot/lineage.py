@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingot import ledger, lookup, manifest, model_versions
@@ -76,11 +77,8 @@ def _documents_at(store: Store, query: str) -> Iterator[str]:
     for unit in units_named(store):
         key = f"documents/{unit}.parquet"
         rows = lookup.rows_with(store, key, "uri", sorted({query, uri.strip()}))
-        if not rows:
-            continue
-        files = _files_in(store, unit)
         for row, document in zip(rows, lookup.rows_at(store, key, rows, ["uri", "doc_id"]), strict=True):
-            owner = _owner(files, row)
+            owner = _owner(store, unit, row)
             if owner is not None and (document["uri"] == query or owner["source"] == source):
                 yield document["doc_id"].hex()
 
@@ -105,7 +103,7 @@ def _newest_records(store: Store) -> list[_Record]:
 
 
 def _rows_of(store: Store, record: _Record, rows: Sequence[int]) -> list[dict[str, Any]]:
-    return [{"source": record.source, **row} for row in lookup.rows_at(store, record.key, rows)] if rows else []
+    return [{"source": record.source, **row} for row in lookup.rows_at(store, record.key, rows)]
 
 
 def units_named(store: Store) -> list[str]:
@@ -113,18 +111,21 @@ def units_named(store: Store) -> list[str]:
     return sorted({unit for record in _newest_records(store) for unit in lookup.distinct(store, record.key, "unit")})
 
 
-def _files_in(store: Store, unit: str) -> list[dict[str, Any]]:
-    """Acquisition rows whose documents lie in a unit."""
-    return [
-        row
-        for record in _newest_records(store)
-        for row in _rows_of(store, record, lookup.rows_with(store, record.key, "unit", [unit]))
-    ]
+def _owner(store: Store, unit: str, row: int) -> dict[str, Any] | None:
+    """Acquisition row of the file that a row of a unit was read from."""
 
+    def holds_it(files: pa.Table) -> pa.ChunkedArray:
+        place = lookup.constant(row, pa.int64())
+        after = pc.add(files["first_row"], files["num_rows"])
+        inside = pc.and_(pc.less_equal(files["first_row"], place), pc.greater(after, place))
+        return pc.and_(pc.equal(files["unit"], lookup.constant(unit, pa.string())), inside)
 
-def _owner(files: Sequence[dict[str, Any]], row: int) -> dict[str, Any] | None:
-    """The file that a row of a unit was read from."""
-    return next((f for f in files if f["first_row"] <= row < f["first_row"] + f["num_rows"]), None)
+    for record in _newest_records(store):
+        columns = ["unit", "first_row", "num_rows"]
+        rows = lookup.rows_that(store, record.key, columns, holds_it, within={"unit": unit})
+        if rows:
+            return _rows_of(store, record, rows[:1])[0]
+    return None
 
 
 def _at_uri(store: Store, record: _Record, query: str) -> list[dict[str, Any]]:
@@ -134,7 +135,7 @@ def _at_uri(store: Store, record: _Record, query: str) -> list[dict[str, Any]]:
 
 
 def _at_end_of_uri(store: Store, record: _Record, query: str) -> list[dict[str, Any]]:
-    rows = lookup.rows_that(store, record.key, "uri", lambda uris: pc.ends_with(uris, "/" + query))
+    rows = lookup.rows_that(store, record.key, ["uri"], lambda files: pc.ends_with(files["uri"], "/" + query))
     return _rows_of(store, record, rows)
 
 
@@ -220,11 +221,8 @@ def _occurrences(store: Store, doc_id: bytes) -> Iterator[dict[str, Any]]:
     for unit in units_named(store):
         key = f"documents/{unit}.parquet"
         rows = lookup.rows_with(store, key, "doc_id", [doc_id])
-        if not rows:
-            continue
-        files = _files_in(store, unit)
         for row, record in zip(rows, lookup.rows_at(store, key, rows, _OCCURRENCE_COLUMNS), strict=True):
-            owner = _owner(files, row)
+            owner = _owner(store, unit, row)
             if owner is not None:
                 yield {"source": owner["source"], "state": owner["state"], "first_seen": owner["first_seen"], **record}
 
@@ -237,7 +235,7 @@ def decision_rows(store: Store, identity: Identity, doc_id: bytes) -> list[dict[
         if entry.first_doc_id <= wanted <= entry.last_doc_id:
             key = f"decisions/{entry.sha256}.parquet"
             rows = lookup.rows_with(store, key, "doc_id", [doc_id])
-            found += lookup.rows_at(store, key, rows) if rows else []
+            found += lookup.rows_at(store, key, rows)
     return sorted(found, key=lambda row: row["verdict_order"])
 
 

@@ -9,7 +9,7 @@ Footers are kept for the process.
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from ingot.storage import Store
 
 CHECKED_WHOLE_BYTES = 8 << 20
 
-Matches = Callable[[pa.ChunkedArray], pa.ChunkedArray]
-"""A column -> whether each value is one that is looked for."""
+Matches = Callable[[pa.Table], pa.ChunkedArray]
+"""Some columns of a row group -> whether each row is one that is looked for."""
 
 
 def rows_with(
@@ -35,26 +35,50 @@ def rows_with(
     within: {other column: value} that these rows are known to have; only passes over more row groups. Raises
     NotFoundError when the object is absent and IntegrityError, naming it, when it is damaged.
     """
-    wanted = {column: list(values), **{name: [value] for name, value in (within or {}).items()}}
-    return _rows(store, key, column, lambda data: pc.is_in(data, pa.array(wanted[column], data.type)), wanted)
+    if not values:
+        return []
+    wanted = {column: values, **{name: [value] for name, value in (within or {}).items()}}
+
+    def matches(table: pa.Table) -> pa.ChunkedArray:
+        kind = table.schema.field(column).type
+        return reduce(pc.or_, (pc.equal(table[column], constant(value, kind)) for value in values))
+
+    return _rows(store, key, [column], matches, wanted)
 
 
-def rows_that(store: Store, key: str, column: str, matches: Matches) -> list[int]:
-    """Numbers of the rows whose value in a column matches, ascending; the whole column is read."""
-    return _rows(store, key, column, matches, {})
+def rows_that(
+    store: Store, key: str, columns: list[str], matches: Matches, *, within: Mapping[str, Any] | None = None
+) -> list[int]:
+    """Numbers of the rows that match by some columns, ascending; within as in `rows_with`."""
+    return _rows(store, key, columns, matches, {name: [value] for name, value in (within or {}).items()})
+
+
+def constant(value: bytes | str | int, kind: pa.DataType) -> pa.Scalar:
+    """A value to compare a column with. pa.scalar and pa.array import pandas, which takes longer than an answer."""
+    if isinstance(value, int):
+        buffers = [value.to_bytes(kind.bit_width // 8, "little", signed=True)]
+    else:
+        data = value.encode() if isinstance(value, str) else value
+        offsets = (0).to_bytes(4, "little") + len(data).to_bytes(4, "little")
+        buffers = [data] if pa.types.is_fixed_size_binary(kind) else [offsets, data]
+    return pa.Array.from_buffers(kind, 1, [None, *map(pa.py_buffer, buffers)])[0]
 
 
 def rows_at(store: Store, key: str, rows: Sequence[int], columns: list[str] | None = None) -> list[dict[str, Any]]:
     """Rows by number, in the order asked for; only their row groups are read."""
+    if not rows:
+        return []
     with _opened(store, key) as file:
         starts = _group_starts(file.metadata)
-        groups = sorted({_group_of(starts, row) for row in rows})
+        by_group: dict[int, list[int]] = {}
+        for row in sorted(set(rows)):
+            by_group.setdefault(bisect_right(starts, row) - 1, []).append(row)
         found: dict[int, dict[str, Any]] = {}
-        for group in groups:
-            mine = [row for row in dict.fromkeys(rows) if _group_of(starts, row) == group]
+        for group, own in by_group.items():
             table = file.read_row_group(group, columns=columns, use_threads=False)
-            taken = table.take(pa.array([row - starts[group] for row in mine]))
-            found |= dict(zip(mine, taken.to_pylist(), strict=True))
+            # A slice from the first to the last: neighbours are what is asked for.
+            part = table.slice(own[0] - starts[group], own[-1] - own[0] + 1).to_pylist()
+            found |= {row: part[row - own[0]] for row in own}
     return [found[row] for row in rows]
 
 
@@ -68,17 +92,19 @@ def distinct(store: Store, key: str, column: str) -> list[Any]:
     return sorted(found - {None})
 
 
-def _rows(store: Store, key: str, column: str, matches: Matches, wanted: Mapping[str, Sequence[Any]]) -> list[int]:
+def _rows(
+    store: Store, key: str, columns: list[str], matches: Matches, wanted: Mapping[str, Sequence[Any]]
+) -> list[int]:
     found: list[int] = []
     with _opened(store, key) as file:
         starts = _group_starts(file.metadata)
         places = {file.metadata.schema.column(i).path: i for i in range(file.metadata.num_columns)}
         by_place = {places[name]: values for name, values in wanted.items()}
         for group in range(file.metadata.num_row_groups):
-            columns = file.metadata.row_group(group)
-            if all(_may_have(columns.column(place).statistics, values) for place, values in by_place.items()):
-                data = file.read_row_group(group, columns=[column], use_threads=False)[column]
-                found += [starts[group] + row for row in pc.indices_nonzero(matches(data)).to_pylist()]
+            chunks = file.metadata.row_group(group)
+            if all(_may_have(chunks.column(place).statistics, values) for place, values in by_place.items()):
+                table = file.read_row_group(group, columns=columns, use_threads=False)
+                found += [starts[group] + row for row in pc.indices_nonzero(matches(table)).to_pylist()]
     return found
 
 
@@ -95,10 +121,6 @@ def _group_starts(metadata: pq.FileMetaData) -> list[int]:
     for group in range(metadata.num_row_groups):
         starts.append(starts[-1] + metadata.row_group(group).num_rows)
     return starts
-
-
-def _group_of(starts: Sequence[int], row: int) -> int:
-    return bisect_right(starts, row) - 1
 
 
 @contextmanager

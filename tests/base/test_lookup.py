@@ -1,6 +1,8 @@
 """Single rows of large objects: the same as reading all of it, and little of it read."""
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,19 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return read
 
 
+def test_a_lookup_does_not_wait_for_pandas(written: tuple[Store, str, list[dict[str, Any]]]) -> None:
+    store, key, rows = written
+    code = (
+        "import sys; from ingot import lookup; from ingot.storage import Store; "
+        f"store, key = Store({str(store.root)!r}), {key!r}; "
+        f"within = {{'few': {rows[5000]['few']}}}; "
+        "assert lookup.rows_with(store, key, 'uri', ['pages/005000.md', 'x'], within=within) == [5000]; "
+        "assert len(lookup.rows_at(store, key, [1, 2, 9000])) == 3 and lookup.distinct(store, key, 'unit'); "
+        "assert 'pandas' not in sys.modules and 'pyarrow.dataset' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("column", ["id", "uri", "unit", "few"])
 def test_rows_with_values_are_those_of_the_whole_table(
     written: tuple[Store, str, list[dict[str, Any]]], column: str
@@ -79,9 +94,9 @@ def test_a_sorted_column_is_read_in_one_place_only(
 def test_rows_that_match_and_distinct_values(written: tuple[Store, str, list[dict[str, Any]]]) -> None:
     store, key, rows = written
     expected = [number for number, row in enumerate(rows) if row["uri"].endswith("77.md")]
-    assert lookup.rows_that(store, key, "uri", lambda uris: pc.ends_with(uris, "77.md")) == expected
+    assert lookup.rows_that(store, key, ["uri"], lambda table: pc.ends_with(table["uri"], "77.md")) == expected
     assert lookup.distinct(store, key, "unit") == sorted({row["unit"] for row in rows} - {None})
-    assert lookup.rows_at(store, key, []) == []
+    assert lookup.rows_at(store, key, []) == lookup.rows_with(store, key, "uri", []) == []
 
 
 def test_what_is_absent_or_damaged_is_named(written: tuple[Store, str, list[dict[str, Any]]], tmp_path: Path) -> None:
