@@ -25,7 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from interface.cli import main as ingot  # noqa: E402
-from tests.base.planted_store import PlantedStore, build  # noqa: E402
+from tests.base.planted_store import PlantedStore, build, reopen  # noqa: E402
 
 COLD_EACH = 3
 KINDS = ("id", "uri", "source:uri", "end of uri", "file", "place in a file")
@@ -36,9 +36,12 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=1_000_000)
     parser.add_argument("--bytes", type=int, default=1000, help="mean text of a document")
     parser.add_argument("--answers", type=int, default=2000, help="questions, half of them why and half trace")
-    parser.add_argument("--folder", help="where the store is written; default: a temporary folder")
+    parser.add_argument("--folder", help="the store is kept here and asked again by the next run; default: temporary")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+    if options.folder:
+        measure(Path(options.folder), options)
+        return
+    with tempfile.TemporaryDirectory() as folder:
         measure(Path(folder), options)
 
 
@@ -46,10 +49,15 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
     draw = random.Random(9)
     started = time.monotonic()
     files = draw.sample(range(options.documents * 4 // 5), 200)
-    planted = build(folder, options.documents, mean_bytes=options.bytes, files=files)
+    is_there = (folder / "store").is_dir()
+    if is_there:
+        planted = reopen(folder, options.documents, mean_bytes=options.bytes)
+    else:
+        planted = build(folder, options.documents, mean_bytes=options.bytes, files=files)
     size = sum(path.stat().st_size for path in planted.root.rglob("*") if path.is_file())
     built = time.monotonic() - started
-    print(f"{options.documents:,} documents, store of {size / 1e9:.2f} GB written in {built:.0f} s", flush=True)
+    done = "read" if is_there else "written"
+    print(f"{options.documents:,} documents, store of {size / 1e9:.2f} GB {done} in {built:.0f} s", flush=True)
     os.environ |= {"INGOT_STORE": str(planted.root), "INGOT_HOME": str(folder / "home")}
     asked = [
         (verb, kind, *question(planted, kind, draw, files))

@@ -10,7 +10,8 @@ numbers. A document is right when the item planted in it is found, or when nothi
 The peer's indexer wants lighteval to start; its `compute_hashes` does not, so the index files are written with it, in
 its own format, and the filter reads them. It is measured as shipped (12-grams of the answer and of question and answer
 in a row, spaCy's words), with our settings (13, the question too), and so with `str.split` for spaCy, its best. It
-gets a share of the pages, as it is hundreds of times slower. Processor time, medians of interleaved runs.
+gets a share of the pages, as it is many times slower. Processor time of one thread; medians, runs of Ingot before
+and after each of the peer's.
 """
 
 import argparse
@@ -42,7 +43,8 @@ BENCHMARKS = {
     "humaneval": ("humaneval", "prompt", "canonical_solution"),
 }
 WAYS = ("as it is", "question alone", "answer alone", "capitals, no punctuation", "other numbers")
-PEER_SHARE = 1 / 20
+# The peer gets every so many pages; no divisor of 3 times the ways, so that it sees all of them.
+PEER_EVERY = 19
 
 PEER = r"""
 import json, sys, time, warnings
@@ -68,12 +70,15 @@ for name, items in job["items"].items():
 found = n_grams.NGramsDecontFilter(job["folder"], config=config)
 found.filter(Document(text="warm up", id="0"))
 documents = [Document(text=text, id=str(n)) for n, text in enumerate(job["texts"])]
-started = time.process_time()
-verdicts = []
-for document in documents:
-    verdict = found.filter(document)
-    verdicts.append(None if verdict is True else document.metadata["contaminated_task"])
-print(json.dumps({"seconds": time.process_time() - started, "verdicts": verdicts}))
+seconds = []
+for _ in range(job["rounds"]):
+    started = time.process_time()
+    verdicts = []
+    for document in documents:
+        verdict = found.filter(document)
+        verdicts.append(None if verdict is True else document.metadata["contaminated_task"])
+    seconds.append(time.process_time() - started)
+print(json.dumps({"seconds": seconds, "verdicts": verdicts}))
 """
 
 
@@ -93,8 +98,7 @@ def main() -> None:
     options = parser.parse_args()
     items = {name: read_items(*columns) for name, columns in BENCHMARKS.items()}
     pages = plant(real_pages(options.megabytes), items)
-    few = pages[:: round(1 / PEER_SHARE)]
-    clean = [page.text for page in pages if page.item is None]
+    few = pages[::PEER_EVERY]
     config = decontamination.Config(
         benchmarks=[
             {"name": name, "uri": str(SHARED / "tasks" / f"{file}.jsonl.gz"), "text": [question, answer]}
@@ -112,26 +116,33 @@ def main() -> None:
         "datatrove 13, str.split": {"n": 13, "query": True, "split": True},
     }  # fmt: skip
     rates: dict[str, list[float]] = {}
-    for _ in range(options.rounds):
-        for name, texts in (("Ingot, all pages", [p.text for p in pages]), ("Ingot, clean pages", clean)):
-            started = time.process_time()
-            search(config, texts)
-            rates.setdefault(name, []).append(size_of(texts) / (time.process_time() - started))
-        for name, shape in shapes.items():
-            seconds, verdicts = peer(options.peer_python, [page.text for page in few], items, shape)
-            rates.setdefault(name, []).append(size_of([page.text for page in few]) / seconds)
-            last = rates[name]
-            if len(last) == 1:
-                score(name, few, [None if v is None else {v} for v in verdicts])
+    measure_ours(config, pages, rates, options.rounds)
+    for name, shape in shapes.items():
+        texts = [page.text for page in few]
+        seconds, verdicts = peer(options.peer_python, texts, items, {**shape, "rounds": options.rounds})
+        rates[name] = [size_of(texts) / one for one in seconds]
+        score(name, few, [None if verdict is None else {verdict} for verdict in verdicts])
+        measure_ours(config, pages, rates, options.rounds)
     found = [{(item["benchmark"], item["item"]) for item in row} for row in search(config, [p.text for p in pages])]
     score("Ingot", pages, found, with_items=True)
     if shapes:
-        score("Ingot, the peer's pages", few, found[:: round(1 / PEER_SHARE)], with_items=True)
-    ours = rates["Ingot, all pages"]
+        score("Ingot, the peer's pages", few, found[::PEER_EVERY], with_items=True)
+    ours = statistics.median(rates["Ingot, all pages"])
     for name, own in rates.items():
-        ratios = sorted(a / b for a, b in zip(ours, own, strict=True))
-        ratio = "" if name.startswith("Ingot") else f"   ratio {statistics.median(ratios):.0f} (lowest {ratios[0]:.0f})"
-        print(f"{name:30s} {statistics.median(own):8.2f} MB/s{ratio}")
+        ratio = "" if name.startswith("Ingot") else f"   ratio {ours / statistics.median(own):.0f}"
+        print(f"{name:30s} {statistics.median(own):8.2f} MB/s ({min(own):.2f} to {max(own):.2f}){ratio}")
+
+
+def measure_ours(config: decontamination.Config, pages: list[Page], rates: dict[str, list[float]], rounds: int) -> None:
+    """Add rates over all pages and over those where nothing was planted."""
+    every = [page.text for page in pages]
+    clean = [page.text for page in pages if page.item is None]
+    for _ in range(rounds):
+        for name, texts in (("Ingot, all pages", every), ("Ingot, clean pages", clean)):
+            column = pa.table({"text": pa.array(texts, pa.large_string())})
+            started = time.process_time()
+            decontamination.find_spans(config, column, bytes(32))
+            rates.setdefault(name, []).append(size_of(texts) / (time.process_time() - started))
 
 
 def search(config: decontamination.Config, texts: list[str]) -> list[list[dict[str, Any]]]:
@@ -140,7 +151,7 @@ def search(config: decontamination.Config, texts: list[str]) -> list[list[dict[s
 
 
 def peer(python: str, texts: list[str], items: dict[str, list[tuple[str, str]]], shape: dict[str, Any]) -> Any:
-    """(processor seconds of the filter alone, benchmark found by document or None)."""
+    """(processor seconds of each round of the filter alone, benchmark found by document or None)."""
     with tempfile.TemporaryDirectory() as folder:
         job = json.dumps({"folder": folder, "texts": texts, "items": items, **shape})
         done = subprocess.run([python, "-c", PEER], input=job, capture_output=True, text=True)

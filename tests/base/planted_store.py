@@ -19,7 +19,7 @@ from ingot import ledger, manifest, model_versions, store_identity
 from ingot.digests import digest_of, sha256_hex
 from ingot.ledger import Actor
 from ingot.manifest import Identity, ShardEntry
-from ingot.parquet import write_table
+from ingot.parquet import read_table, write_table
 from ingot.schemas import ACQUISITION, DECISIONS, DOCUMENTS, SCHEMA_VERSION, SHARDS, SPAN
 from ingot.storage import Store
 
@@ -153,6 +153,23 @@ def build(folder: Path, num_documents: int, *, mean_bytes: int = 1000, files: Se
     for version in (1, 2):
         _publish(planted, store, texts, version)
     _register(planted, store)
+    return planted
+
+
+def reopen(folder: Path, num_documents: int, *, mean_bytes: int = 1000) -> PlantedStore:
+    """A store that `build` wrote with the same numbers; where its rows lie is found by reading every shard."""
+    planted = PlantedStore(folder / "store", folder / "sources", num_documents, [])
+    texts = _Texts(mean_bytes)
+    planted.ids = [document_id(texts[i]) for i in range(num_documents)]
+    numbers = {doc_id: i for i, doc_id in enumerate(planted.ids)}
+    for version in (1, 2):
+        identity = manifest.read(planted.store, "handbook", version).identity
+        places: dict[int, tuple[str, int]] = {}
+        for shard in identity.shards:
+            rows = read_table(planted.store, f"shards/{shard.sha256}.parquet", ["doc_id"])["doc_id"].to_pylist()
+            places |= {numbers[doc_id]: (shard.sha256, row) for row, doc_id in enumerate(rows)}
+        planted.shard_places.append(places)
+        planted.root_digests.append(identity.root_digest)
     return planted
 
 
