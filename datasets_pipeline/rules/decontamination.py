@@ -16,7 +16,7 @@ manner of Lambert et al. 2024 (arXiv:2411.15124), who ask for half of an item's 
 Two kinds of n-grams prove nothing and are left out: those of which most words are numbers (numbers being alike), and
 those that stand in more than ten items of their benchmark (its template), as Brown et al. leave out frequent ones.
 
-Cost: 100 MB/s of clean text a core; an index of all benchmarks in every worker, about 100 bytes a word of theirs.
+Cost: about 70 MB/s of clean text a core; an index of all benchmarks in every worker, about 100 bytes a word of theirs.
 """
 
 from collections.abc import Sequence
