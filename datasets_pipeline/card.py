@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ingot import markdown
+from ingot.cleaned import COLUMNS as CLEANED_COLUMNS
+from ingot.cleaned import cleaned_against, cleaned_rows
 from ingot.ledger import Entry
 from ingot.manifest import Identity, Manifest, classification_of
 from ingot.pictures import html_page, number, table_html, waterfall_svg
@@ -64,9 +66,22 @@ def card_html(manifest: Manifest, corpus: CorpusRef, tokens: dict[str, dict[str,
     sections += [
         ("Rules", table_html(["rule", "judged", "abstained", "dropped"], rules)),
         ("Edits", f"{number(edits['documents'])} documents were edited; spans by kind: {spans}."),
+        *_decontamination(identity),
         ("Sources read", _sources(manifest.provenance.get("sources", {}))),
     ]
     return html_page(f"Data card of {corpus.name}", sections)
+
+
+def _decontamination(identity: Identity) -> list[tuple[str, Any]]:
+    """One section when the version was cleaned against evaluation files; item numbers, never their text."""
+    found = cleaned_against(identity)
+    if not found:
+        return []
+    numbers = [[row["benchmark"], row["numbers"]] for row in found if row["numbers"]]
+    content = [table_html(CLEANED_COLUMNS, cleaned_rows(found))]
+    if numbers:
+        content.append(table_html(["benchmark", "items seen, by number in its files"], numbers))
+    return [("Cleaned against", content)]
 
 
 def _group_table(rows: dict[str, dict[str, int]], title: str, tokens: dict[str, int] | None) -> str:
@@ -115,6 +130,9 @@ def card_markdown(manifest: Manifest, corpus: CorpusRef) -> str:
         rows = sorted(manifest.identity.statistics[key].items(), key=lambda item: -item[1]["kept_bytes"])[:10]
         lines += ["", f"| {title} | documents | kept |", "|---|---:|---:|"]
         lines += [f"| {markdown.plain(name)} | {r['documents']:,} | {r['kept']:,} |" for name, r in rows]
+    cleaned = cleaned_rows(cleaned_against(manifest.identity))
+    if cleaned:
+        lines += ["", "**Cleaned against**", *markdown.table(CLEANED_COLUMNS, cleaned)]
     return "\n".join(lines)
 
 

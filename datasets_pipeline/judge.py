@@ -6,6 +6,7 @@ medium abstains; a document outside a rule's `when` is not judged by it. Both ar
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +37,8 @@ class Judgement:
     spans: pa.Array | None
     """list<SPAN> [n] of a span rule; null where there is none."""
     num_abstained: int
+    report: dict[str, Any] | None = None
+    """Numbers of a rule that tells more than verdicts, for the version's statistics."""
 
 
 def rule_config_digest(rule: RuleEntry) -> str:
@@ -83,6 +86,7 @@ def _judge_one(store: Store, rule: RuleEntry, documents: pa.Table, features: pa.
     module = registry.load("rule", rule.rule)
     inside = in_scope(rule.when, features) & ~failed
     spans: pa.Array | None = None
+    report: dict[str, Any] | None = None
     if module.KIND == "span":
         digest = span_config_digest(rule, span_key(store))
         found = _gather(store, documents, lambda unit: spans_key(digest, unit)).drop_columns(["doc_id"])
@@ -90,6 +94,8 @@ def _judge_one(store: Store, rule: RuleEntry, documents: pa.Table, features: pa.
         spans = pc.if_else(pa.array(inside), found["spans"].combine_chunks(), none)
         found = found.set_column(found.column_names.index("spans"), "spans", spans)
         verdicts = module.judge(rule.config, features, found)
+        if hasattr(module, "report"):
+            report = module.report(rule.config, features, found, inside)
     else:
         verdicts = module.judge(rule.config, features)
     abstained = verdicts.abstained.to_numpy(zero_copy_only=False) & inside
@@ -100,7 +106,8 @@ def _judge_one(store: Store, rule: RuleEntry, documents: pa.Table, features: pa.
         threshold=verdicts.threshold,
         abstained=pa.array(abstained),
     )
-    return Judgement(rule, rule_config_digest(rule), inside & ~abstained, scoped, spans, int(abstained.sum()))
+    judged = inside & ~abstained
+    return Judgement(rule, rule_config_digest(rule), judged, scoped, spans, int(abstained.sum()), report)
 
 
 def in_scope(scope: Scope | None, features: pa.Table) -> np.ndarray:

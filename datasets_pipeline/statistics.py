@@ -86,6 +86,9 @@ def statistics(
         }
         for j in judgements
     }
+    reports = {j.rule.id: {"rule": j.rule.rule, "report": j.report} for j in judgements if j.report is not None}
+    if reports:
+        numbers["reports"] = reports
     kinds = Counter(span["kind"] for spans in edits for span in spans)
     numbers["edits"] = {"documents": sum(bool(spans) for spans in edits), "spans": dict(sorted(kinds.items()))}
     return numbers

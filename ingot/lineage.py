@@ -4,7 +4,7 @@ Imports neither Prefect nor MLflow nor torch: these answers must outlive all of 
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -13,14 +13,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingot import ledger, manifest, model_versions
+from ingot import ledger, lookup, manifest, model_versions
+from ingot.cleaned import cleaned_against
 from ingot.digests import digest_of, sha256_file, sha256_hex
 from ingot.errors import IntegrityError, NotFoundError
 from ingot.manifest import Identity, Manifest
-from ingot.parquet import read_table
 from ingot.storage import Store
 
-_OCCURRENCE_COLUMNS = ["doc_id", "uri", "start", "end", "media_type", "licence", "licence_evidence", "stated_date",
+_OCCURRENCE_COLUMNS = ["uri", "start", "end", "media_type", "licence", "licence_evidence", "stated_date",
                        "language", "family", "version", "extractor", "extractor_version"]  # fmt: skip
 
 
@@ -56,68 +56,108 @@ def find_documents(store: Store, query: str) -> tuple[list[str], list[dict[str, 
     ids: list[str] = []
     for row in rows:
         if row["unit"] is not None:
-            table = read_table(store, f"documents/{row['unit']}.parquet", columns=["doc_id"])
-            column = table["doc_id"].slice(row["first_row"], row["num_rows"])
-            ids += [doc_id.hex() for doc_id in column.to_pylist()]
+            places = range(row["first_row"], row["first_row"] + row["num_rows"])
+            found = lookup.rows_at(store, f"documents/{row['unit']}.parquet", places, ["doc_id"])
+            ids += [document["doc_id"].hex() for document in found]
     return list(dict.fromkeys(ids)), rows
 
 
-def _files_matching(store: Store, query: str) -> Iterator[dict[str, Any]]:
+def _files_matching(store: Store, query: str) -> list[dict[str, Any]]:
+    """Acquisition rows that a file or a uri means: the closest kind of match that any source has."""
     path = Path(query).expanduser()
-    matches = _file_matches(path) if path.is_file() else _uri_matches(query)
-    candidates = [(rank, row) for row in acquisition_rows(store) if (rank := matches(row)) is not None]
-    best = min((rank for rank, _ in candidates), default=0)
-    yield from (row for rank, row in candidates if rank == best)
+    for match in (_of_this_file, _of_these_bytes) if path.is_file() else (_at_uri, _at_end_of_uri):
+        if found := [row for record in _newest_records(store) for row in match(store, record, query)]:
+            return found
+    return []
 
 
 def _documents_at(store: Store, query: str) -> Iterator[str]:
     """Ids of documents at a place inside a file, as answers print it: a row, an attachment, a member, a page."""
     source, _, uri = query.partition(":")
-    names = {query, uri.strip()}
-    for unit, files in _files_by_unit(store).items():
-        table = read_table(store, f"documents/{unit}.parquet", columns=["uri", "doc_id"])
-        for row in pc.indices_nonzero(pc.is_in(table["uri"], pa.array(sorted(names)))).to_pylist():
-            owner = next((f for f in files if f["first_row"] <= row < f["first_row"] + f["num_rows"]), None)
-            place = table["uri"][row].as_py()
-            if owner is not None and (place == query or owner["source"] == source):
-                yield table["doc_id"][row].as_py().hex()
+    for unit in units_named(store):
+        key = f"documents/{unit}.parquet"
+        rows = lookup.rows_with(store, key, "uri", sorted({query, uri.strip()}))
+        for row, document in zip(rows, lookup.rows_at(store, key, rows, ["uri", "doc_id"]), strict=True):
+            owner = _owner(store, unit, row)
+            if owner is not None and (document["uri"] == query or owner["source"] == source):
+                yield document["doc_id"].hex()
 
 
-def _files_by_unit(store: Store) -> dict[str, list[dict[str, Any]]]:
-    """Rows of the acquisition records, by the unit that their documents lie in."""
-    by_unit: dict[str, list[dict[str, Any]]] = {}
-    for row in acquisition_rows(store):
-        if row["unit"] is not None:
-            by_unit.setdefault(row["unit"], []).append(row)
-    return dict(sorted(by_unit.items()))
+@dataclass(frozen=True)
+class _Record:
+    """The newest acquisition record of a source."""
+
+    source: str
+    key: str
 
 
-def _uri_matches(query: str) -> Callable[[dict[str, Any]], int | None]:
+def _newest_records(store: Store) -> list[_Record]:
+    newest: dict[str, str] = {}
+    for key in store.list("acquisition/"):
+        if key.endswith(".json"):
+            newest[key.rsplit("/", 1)[0]] = key
+    return [
+        _Record(prefix.split("/")[1], f"{prefix}/{store.read_record(key)['record']}.parquet")
+        for prefix, key in sorted(newest.items())
+    ]
+
+
+def _rows_of(store: Store, record: _Record, rows: Sequence[int]) -> list[dict[str, Any]]:
+    return [{"source": record.source, **row} for row in lookup.rows_at(store, record.key, rows)]
+
+
+def units_named(store: Store) -> list[str]:
+    """Every unit of documents that a newest acquisition record names, sorted."""
+    return sorted({unit for record in _newest_records(store) for unit in lookup.distinct(store, record.key, "unit")})
+
+
+def _owner(store: Store, unit: str, row: int) -> dict[str, Any] | None:
+    """Acquisition row of the file that a row of a unit was read from."""
+
+    def holds_it(files: pa.Table) -> pa.ChunkedArray:
+        place = lookup.constant(row, pa.int64())
+        after = pc.add(files["first_row"], files["num_rows"])
+        inside = pc.and_(pc.less_equal(files["first_row"], place), pc.greater(after, place))
+        return pc.and_(pc.equal(files["unit"], lookup.constant(unit, pa.string())), inside)
+
+    for record in _newest_records(store):
+        columns = ["unit", "first_row", "num_rows"]
+        rows = lookup.rows_that(store, record.key, columns, holds_it, within={"unit": unit})
+        if rows:
+            return _rows_of(store, record, rows[:1])[0]
+    return None
+
+
+def _at_uri(store: Store, record: _Record, query: str) -> list[dict[str, Any]]:
     source, _, uri = query.partition(":")
-
-    def rank(row: dict[str, Any]) -> int | None:
-        if row["uri"] == query or (row["source"] == source and row["uri"] == uri):
-            return 0
-        return 1 if row["uri"].endswith("/" + query) else None
-
-    return rank
+    names = {query, uri} if source == record.source else {query}
+    return _rows_of(store, record, lookup.rows_with(store, record.key, "uri", sorted(names)))
 
 
-def _file_matches(path: Path) -> Callable[[dict[str, Any]], int | None]:
-    """Ranks rows that were read from this very file, then rows of the same bytes; a like-named file is neither."""
-    digest = digest_of({"content": sha256_file(path), "attributes": {}})
+def _at_end_of_uri(store: Store, record: _Record, query: str) -> list[dict[str, Any]]:
+    rows = lookup.rows_that(store, record.key, ["uri"], lambda files: pc.ends_with(files["uri"], "/" + query))
+    return _rows_of(store, record, rows)
+
+
+def _of_this_file(store: Store, record: _Record, query: str) -> list[dict[str, Any]]:
+    """Rows that were read from this very file; a like-named file is none."""
+    path = Path(query).expanduser()
     names = list(dict.fromkeys((os.path.abspath(path), str(path.resolve()))))
+    ends = {name.split("/", depth)[depth] for name in names for depth in range(1, name.count("/") + 1)}
+    rows = _rows_of(store, record, lookup.rows_with(store, record.key, "uri", sorted(ends)))
+    return [row for row in rows if any(_was_read_from(row, name) for name in names)]
 
-    def rank(row: dict[str, Any]) -> int | None:
-        end = "/" + row["uri"]
-        for name in names:
-            # A source is a folder above the file, or the file itself.
-            places = (name.removesuffix(end), name) if name.endswith(end) else ()
-            if any(row["place_digest"] in _place_digests(place) for place in places):
-                return 0
-        return 1 if row["digest"] == digest else None
 
-    return rank
+def _was_read_from(row: dict[str, Any], name: str) -> bool:
+    end = "/" + row["uri"]
+    # A source is a folder above the file, or the file itself.
+    places = (name.removesuffix(end), name) if name.endswith(end) else ()
+    return any(row["place_digest"] in _place_digests(place) for place in places)
+
+
+def _of_these_bytes(store: Store, record: _Record, query: str) -> list[dict[str, Any]]:
+    digest = digest_of({"content": sha256_file(Path(query).expanduser()), "attributes": {}})
+    return _rows_of(store, record, lookup.rows_with(store, record.key, "digest", [digest]))
 
 
 @lru_cache(maxsize=1024)
@@ -128,18 +168,6 @@ def _place_digests(root: str) -> frozenset[str]:
     if root == home or root.startswith(home + "/"):
         spellings.append("~" + root.removeprefix(home))
     return frozenset(sha256_hex((spelling + end).encode()) for spelling in spellings for end in ("", "/"))
-
-
-def acquisition_rows(store: Store) -> Iterator[dict[str, Any]]:
-    """The newest record of every source, one row a file version, with its source's name."""
-    newest: dict[str, str] = {}
-    for key in store.list("acquisition/"):
-        if key.endswith(".json"):
-            newest[key.rsplit("/", 1)[0]] = key
-    for prefix, key in sorted(newest.items()):
-        record = store.read_record(key)
-        for row in read_table(store, f"{prefix}/{record['record']}.parquet").to_pylist():
-            yield {"source": prefix.split("/")[1], **row}
 
 
 def trace_document(store: Store, doc_id: str) -> DocumentTrace:
@@ -168,27 +196,47 @@ def trace_document(store: Store, doc_id: str) -> DocumentTrace:
     return DocumentTrace(doc_id, occurrences, versions, _models_trained_on(store, versions), unreadable=unreadable)
 
 
+def latest_decisions(store: Store, doc_id: str, wanted: tuple[str, int] | None = None) -> list[dict[str, Any]]:
+    """What the newest version of each corpus that knows a document decided about it, as in `DocumentTrace.versions`.
+
+    wanted: ask this (corpus, version) alone. Raises what `trace_document` raises for a document nobody knows.
+    """
+    answers: list[dict[str, Any]] = []
+    for corpus in manifest.corpora(store) if wanted is None else [wanted[0]]:
+        numbers = manifest.versions_of(store, corpus)[::-1] if wanted is None else [wanted[1]]
+        for number in numbers:
+            try:
+                found = _in_version(store, manifest.read(store, corpus, number), number, bytes.fromhex(doc_id), {})
+            except (NotFoundError, IntegrityError):
+                continue  # damaged: an older version may still know it
+            if found is not None:
+                answers.append(found)
+                break
+    if not answers:
+        trace_document(store, doc_id)
+    return answers
+
+
 def _occurrences(store: Store, doc_id: bytes) -> Iterator[dict[str, Any]]:
-    for unit, files in _files_by_unit(store).items():
-        table = read_table(store, f"documents/{unit}.parquet", columns=_OCCURRENCE_COLUMNS)
-        rows = pc.indices_nonzero(pc.equal(table["doc_id"], doc_id)).to_pylist()
-        for row in rows:
-            record = table.slice(row, 1).to_pylist()[0]
-            owner = next((f for f in files if f["first_row"] <= row < f["first_row"] + f["num_rows"]), None)
+    for unit in units_named(store):
+        key = f"documents/{unit}.parquet"
+        rows = lookup.rows_with(store, key, "doc_id", [doc_id])
+        for row, record in zip(rows, lookup.rows_at(store, key, rows, _OCCURRENCE_COLUMNS), strict=True):
+            owner = _owner(store, unit, row)
             if owner is not None:
-                del record["doc_id"]
                 yield {"source": owner["source"], "state": owner["state"], "first_seen": owner["first_seen"], **record}
 
 
 def decision_rows(store: Store, identity: Identity, doc_id: bytes) -> list[dict[str, Any]]:
     """All decision rows of a document in one version, the final one first."""
-    rows: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     wanted = doc_id.hex()
     for entry in identity.decisions:
         if entry.first_doc_id <= wanted <= entry.last_doc_id:
-            table = read_table(store, f"decisions/{entry.sha256}.parquet", filters=pc.field("doc_id") == doc_id)
-            rows += table.to_pylist()
-    return sorted(rows, key=lambda row: row["verdict_order"])
+            key = f"decisions/{entry.sha256}.parquet"
+            rows = lookup.rows_with(store, key, "doc_id", [doc_id])
+            found += lookup.rows_at(store, key, rows)
+    return sorted(found, key=lambda row: row["verdict_order"])
 
 
 def _in_version(
@@ -215,7 +263,7 @@ def _in_version(
         "verdicts": [_verdict(row) for row in rows[1:]],
     }
     if final["outcome"] in ("kept", "heldout"):
-        answer |= _shard_place(store, found.identity, doc_id, shard_rows)
+        answer |= _shard_place(store, found.identity, doc_id, final, shard_rows)
     if answer["other_doc_id"]:
         other = decision_rows(store, found.identity, bytes.fromhex(answer["other_doc_id"]))
         answer["other_uri"] = other[0]["uri"] if other else None
@@ -232,14 +280,22 @@ def _verdict(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shard_place(
-    store: Store, identity: Identity, doc_id: bytes, shard_rows: dict[str, int | None]
+    store: Store, identity: Identity, doc_id: bytes, final: dict[str, Any], shard_rows: dict[str, int | None]
 ) -> dict[str, Any]:
+    """The shard, row and split of a document that a version holds.
+
+    Shards are sorted by source and uri of the primary occurrence, which the final decision names.
+    """
+    within = {name: final[name] for name in ("source", "uri")}
+    split = "train" if final["outcome"] == "kept" else "heldout"
     for shard in identity.shards:
-        if shard.sha256 not in shard_rows:
-            column = read_table(store, f"shards/{shard.sha256}.parquet", columns=["doc_id"])["doc_id"]
-            row = pc.index(column, doc_id).as_py()
-            shard_rows[shard.sha256] = row if row >= 0 else None
-        row = shard_rows[shard.sha256]
+        if shard.split != split:
+            continue
+        place = f"{shard.sha256} {final['source']} {final['uri']}"
+        if place not in shard_rows:
+            rows = lookup.rows_with(store, f"shards/{shard.sha256}.parquet", "doc_id", [doc_id], within=within)
+            shard_rows[place] = rows[0] if rows else None
+        row = shard_rows[place]
         if row is not None:
             return {"shard": shard.sha256, "row": row, "split": shard.split}
     return {}
@@ -297,6 +353,7 @@ def trace_model(store: Store, query: str) -> dict[str, Any]:
                 "tokens": model.details.get("num_tokens"),
             }
         ],
+        "cleaned_against": cleaned_against(identity),
         "sources": [
             {"source": name, **row, "tokens": counts.get("source", {}).get(name, 0)}
             for name, row in identity.statistics["source"].items()

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ingot import ledger, manifest, markdown, promotion
+from ingot.cleaned import COLUMNS as CLEANED_COLUMNS
+from ingot.cleaned import cleaned_against, cleaned_rows
 from ingot.ledger import Entry
 from ingot.markdown import plain
 from ingot.model_versions import ModelVersion
@@ -56,6 +58,7 @@ def card(store: Store, version: ModelVersion, entries: Sequence[Entry] | None = 
                 "content_digest": identity.content_digest,
             }
         ],
+        "cleaned_against": cleaned_against(identity),
         "recipe": {
             "name": recipe.get("model") or recipe.get("corpus") or version.name,
             "digest": version.details.get("recipe_digest"),
@@ -190,6 +193,9 @@ def _lines(card: dict[str, Any], link: Link, rows: int) -> list[str]:
     header = ["documents", "tokens", "share of tokens"]
     lines += ["", "**Licences**", *markdown.table(["licence", *header], share_rows(card["licences"], rows))]
     lines += ["", "**Sources**", *markdown.table(["source", *header], share_rows(card["sources"], rows))]
+    if card.get("cleaned_against"):
+        lines += ["", "**Cleaned against**"]
+        lines += markdown.table(CLEANED_COLUMNS, cleaned_rows(card["cleaned_against"])[:rows])
     lines += ["", "**Ledger**", ""]
     lines += [
         f"- {e['sequence']}: {e['verb']} {minute(e['time'])} by {plain(e['by'])}, `{e['sha256']}`"

@@ -99,7 +99,7 @@ def read_file(
                 path, columns=columns, filters=filters, use_threads=False, page_checksum_verification=True
             )
         else:
-            _check_whole(path, key)
+            check_whole(path, key)
             # Not read_table: it goes through pyarrow.dataset, which imports pandas (0.5 s at the first read).
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 table = file.read(columns=columns, use_threads=False)
@@ -129,8 +129,11 @@ def check_object(store: Store, key: str) -> int:
     return path.stat().st_size
 
 
-def _check_whole(path: Path, key: str) -> None:
-    """Page checksums leave page headers and the footer open: one flip in 3,000 was read back wrong without this."""
+def check_whole(path: Path, key: str) -> None:
+    """Raise IntegrityError unless every byte of a file is what was written under its key; once for a state of it.
+
+    Page checksums leave page headers and the footer open: one flip in 3,000 was read back wrong without this.
+    """
     status = path.stat()
     if not _is_intact_once(path, key, status.st_size, status.st_mtime_ns, status.st_ino):
         raise IntegrityError(

@@ -222,8 +222,7 @@ def _checkpoint_objects(store: Store, key: str) -> Iterator[tuple[str, Check]]:
 
 def _units(store: Store) -> Iterator[tuple[str, Check]]:
     """Units of documents that an acquisition record names."""
-    units = {row["unit"] for row in lineage.acquisition_rows(store) if row["unit"] is not None}
-    for key in sorted(f"documents/{unit}.parquet" for unit in units):
+    for key in (f"documents/{unit}.parquet" for unit in lineage.units_named(store)):
         yield key, _documents(key)
 
 

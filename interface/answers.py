@@ -94,6 +94,11 @@ def print_model(answer: dict[str, Any], printer: Printer) -> None:
             f"trained on {corpus['corpus']}: {corpus['documents']:,} documents, {corpus['tokens']:,} tokens, "
             f"strictest classification: {corpus['classification']}"
         )
+    for row in answer["cleaned_against"]:
+        printer.line(
+            f"cleaned against {row['benchmark']} ({row['sha256'][:16]}): {row['seen']:,} of {row['items']:,} items "
+            f"seen in {row['documents']:,} documents, policy {row['policy']}"
+        )
     rows = [[s["source"], s["documents"], s["kept"], s["tokens"]] for s in answer["sources"]]
     printer.table(rows, ["source", "documents", "kept", "tokens"])
     licences = [[item["licence"], item["documents"], item["bytes"], item["tokens"]] for item in answer["licences"]]
@@ -157,11 +162,7 @@ def why(options: Namespace, printer: Printer) -> int:
         if row["outcome"] == "quarantined" or row["state"] != "open":
             printer.line(f"{row['uri']} ({row['source']}) is {row['state']}: {_outcome(row)}")
     for doc_id in ids[:_MANY]:
-        versions = lineage.trace_document(store, doc_id).versions
-        if wanted is not None:
-            versions = [v for v in versions if (v["corpus"], v["version"]) == wanted]
-        newest = {v["corpus"]: v for v in versions}
-        for version in newest.values():
+        for version in lineage.latest_decisions(store, doc_id, wanted):
             printer.line(f"{doc_id} in {version['corpus']}@{version['version']}: {explain(version)}")
             answers.append({"doc_id": doc_id, **version})
     if len(ids) > _MANY:

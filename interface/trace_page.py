@@ -7,6 +7,8 @@ from typing import Any
 
 from datasets_pipeline.card import waterfall
 from ingot import manifest, model_versions
+from ingot.cleaned import COLUMNS as CLEANED_COLUMNS
+from ingot.cleaned import cleaned_rows
 from ingot.ledger import Entry
 from ingot.lineage import DocumentTrace
 from ingot.manifest import Manifest
@@ -33,6 +35,7 @@ def model_page(store: Store, version: ModelVersion, card: dict[str, Any], entrie
         ("Decided by", moves(card) or "Nobody has approved or promoted it."),
         ("Corpora", _corpora(card)),
         ("Sources", _shares("source", card["sources"])),
+        *_cleaned(card),
         ("Licences", _shares("licence", card["licences"])),
         *((f"Why documents of {corpus} were dropped", _dropped(corpus, item)) for corpus, item in found.items()),
         ("Ledger", _ledger(card)),
@@ -133,6 +136,12 @@ def _corpora(card: dict[str, Any]) -> Markup:
         for c in card["corpora"]
     ]
     return table_html(["corpus", "kept", "held out", "dropped", "tokens", "strictest class", "content digest"], rows)
+
+
+def _cleaned(card: dict[str, Any]) -> list[tuple[str, Any]]:
+    """A section for a model whose corpus was cleaned against evaluation files."""
+    found = card.get("cleaned_against")
+    return [("Cleaned against", table_html(CLEANED_COLUMNS, cleaned_rows(found)))] if found else []
 
 
 def _dropped(corpus: str, found: Manifest) -> Markup:

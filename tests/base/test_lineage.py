@@ -7,6 +7,7 @@ import pytest
 from ingot import ledger, lineage, model_versions
 from ingot.digests import sha256_hex
 from ingot.errors import NotFoundError
+from ingot.parquet import read_table
 from ingot.storage import Store
 from tests.base.tiny_store import ACTOR, TEXTS, TinyStore, build, doc_id
 
@@ -36,7 +37,7 @@ def test_a_kept_document_is_traced_to_its_place_its_shards_and_its_models(built_
         ("mini", 1, "trained on it"), ("mini", 2, "trained on it"),
     ]  # fmt: skip
     shard = trace.versions[0]["shard"]
-    table = lineage.read_table(built_store.store, f"shards/{shard}.parquet")
+    table = read_table(built_store.store, f"shards/{shard}.parquet")
     assert table["uri"][trace.versions[0]["row"]].as_py() == "guide/install.md"
 
 

@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from ingot import lineage
+from ingot.parquet import read_table, write_table
+from ingot.schemas import ACQUISITION
 from interface.answers import explain
 from interface.cli import main
-from tests.base.tiny_store import TinyStore, build, doc_id
+from tests.base.tiny_store import EXTRACTION, TinyStore, build, doc_id
 
 NEW = doc_id("guide/cleaning.md").hex()
 
@@ -41,11 +43,16 @@ def test_a_document_that_is_not_in_the_version_asked_for_is_not_found(
 
 
 def test_a_file_that_was_quarantined_is_an_answer(
-    tiny: TinyStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    row: dict[str, Any] = next(lineage.acquisition_rows(tiny.store))
+    tiny = build(tmp_path / "store", tmp_path / "sources")
+    monkeypatch.setenv("INGOT_STORE", str(tiny.root))
+    prefix = f"acquisition/wiki/{EXTRACTION}"
+    newest = tiny.store.read_record(f"{prefix}/000000000002.json")["record"]
+    row: dict[str, Any] = read_table(tiny.store, f"{prefix}/{newest}.parquet").to_pylist()[0]
     row |= {"uri": "bad.md", "outcome": "quarantined", "reason": "not_text", "unit": None, "num_rows": 0}
-    monkeypatch.setattr(lineage, "acquisition_rows", lambda store: iter([row]))
+    written = write_table(tiny.store, pa.Table.from_pylist([row], schema=ACQUISITION), prefix)
+    assert tiny.store.put_if_absent(f"{prefix}/000000000003.json", {"record": written.sha256, "rows": 1})
     assert main(["why", "bad.md", "--corpus", "handbook@1"]) == 0
     assert "bad.md (wiki) is open: quarantined: not_text" in capsys.readouterr().out
     assert main(["why", "bad.md", "--json"]) == 0
