@@ -80,7 +80,7 @@ def patched():
     run()
 
 everything, texts = texts, texts[:2]
-as_shipped(), patched()
+as_shipped()
 texts = everything
 serve({"as shipped": as_shipped, "patched": patched}, {n: version(n) for n in ("datatrove", "spacy")})
 """
@@ -102,11 +102,16 @@ def main() -> None:
     rows = labelled_texts(options.documents, options.megabytes)
     megabytes = num_megabytes([text for _, text in rows])
     part = [text for language, text in labelled_texts(options.documents, options.peer_megabytes) if language == "en"]
-    peer = Peer(options.peer_python, _PEER, part) if options.peer_python else None
+    # One process each: words that the patched one keeps in memory would speed up the other.
+    peers = (
+        {name: Peer(options.peer_python, _PEER, part) for name in ("as shipped", "patched")}
+        if options.peer_python
+        else {}
+    )
 
     ours: dict[str, list[float]] = {"language stated": [], "language detected": []}
     parts: dict[str, list[float]] = {"features alone": [], "signatures alone": []}
-    theirs: dict[str, list[float]] = {"as shipped": [], "patched": []} if peer else {}
+    theirs: dict[str, list[float]] = {name: [] for name in peers}
     with tempfile.TemporaryDirectory() as folder:
         nights = {name: _Night(Path(folder) / name[9:], rows, stated=name.endswith("stated")) for name in ours}
         column = pa.array([text for _, text in rows], pa.large_string())
@@ -119,21 +124,19 @@ def main() -> None:
             parts["features alone"].append(megabytes / _seconds(lambda: compute_features(column, media, stated)))
             parts["signatures alone"].append(megabytes / _seconds(lambda: minhash.signatures(column)))
             for name, rates in theirs.items():
-                assert peer is not None
-                rates.append(num_megabytes(part) / peer.seconds(name))
+                rates.append(num_megabytes(part) / peers[name].seconds(name))
         print(f"{len(rows):,} documents, {megabytes:.1f} MB, rules: {', '.join(nights['language stated'].rules)}")
     for name, rates in {**ours, **parts}.items():
         print(f"{name:20s} {statistics.median(rates):8.2f} MB/s per core ({min(rates):.2f} to {max(rates):.2f})")
-    if peer is None:
-        return
-    print(f"{len(part):,} of them, {num_megabytes(part):.2f} MB, for {peer.versions}")
+    if peers:
+        print(f"{len(part):,} of them, {num_megabytes(part):.2f} MB, for {peers['patched'].versions}")
     for name, rates in theirs.items():
         ratios = [a / b for a, b in zip(ours["language stated"], rates, strict=True)]
         print(
             f"datatrove {name:10s} {statistics.median(rates):8.3f} MB/s per core, "
             f"ratio {statistics.median(ratios):.0f} ({min(ratios):.0f} to {max(ratios):.0f})"
         )
-    peer.close()
+        peers[name].close()
 
 
 class _Night:
