@@ -14,7 +14,7 @@ from ingot.digests import digest_of
 from ingot.parquet import WRITER_VERSION
 from ingot.schemas import SCHEMA_VERSION
 
-DECIDE_VERSION = "2"
+DECIDE_VERSION = "3"
 # No tombstones yet: erasure brings them; their digest is part of every version from the start.
 NO_TOMBSTONES = digest_of([])
 _SECTIONS = ("seed", "sources", "classifications", "rules", "dedup", "heldout", "shards")
