@@ -375,6 +375,14 @@ def _rule_entry(entry: Any, index: int) -> RuleEntry:
     return RuleEntry(rule=name, id=rule_id, when=when if when != Scope() else None, config=config)
 
 
+def parse_rule(values: Mapping[str, Any]) -> RuleEntry:
+    """One rule as a version's manifest states it; raises RecipeError when this Ingot cannot read it."""
+    try:
+        return _rule_entry(dict(values), 0)
+    except (ValueError, LookupError) as error:
+        raise RecipeError(f"rule {values.get('id') or values.get('rule')!r} cannot be read: {error}") from None
+
+
 def parse_recipe(values: Mapping[str, Any]) -> Recipe:
     """Check a recipe given as plain values; raises RecipeError naming the first wrong key."""
     for path, number in _numbers(values, ""):

@@ -10,6 +10,7 @@ COMMANDS = {
     "demo": ("interface.demo", "demo"),
     "init": ("interface.init_workspace", "init"),
     "curate": ("interface.runs", "curate"),
+    "what-if": ("interface.what_if", "what_if"),
     "train": ("interface.runs", "train"),
     "evaluate": ("interface.runs", "evaluate"),
     "build": ("interface.runs", "build"),
@@ -77,6 +78,9 @@ def parser() -> _Parser:
     init.add_argument("--source", required=True, help="folder with your documents")
     init.add_argument("--name", help="name of the corpus (default: the folder's)")
     add("curate", "turn a recipe's sources into a corpus version", recipe, detached)
+    what_if = add("what-if", "what other rules would do to the newest version; reads no text, changes nothing", recipe)
+    what_if.add_argument("--corpus", help="corpus version, e.g. handbook@12 (default: the newest)")
+    what_if.add_argument("--html", metavar="FILE", help="write one page with the distributions and the cuts")
     train = add("train", "train a recipe's stages and register the candidate", recipe, detached)
     train.add_argument("--corpus", help="corpus version, e.g. handbook@12 (default: the newest)")
     evaluate = add("evaluate", "measure a model version and ask the gate", recipe, detached)
