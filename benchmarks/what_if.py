@@ -21,6 +21,7 @@ import pyarrow as pa
 from datasets_pipeline.analyse import feature_version, features_key, rule_version
 from datasets_pipeline.decision_rows import write_decisions
 from datasets_pipeline.features.columns import COLUMNS
+from datasets_pipeline.insight.diff import diff
 from datasets_pipeline.insight.what_if import what_if
 from ingot import manifest
 from ingot.config import Recipe, parse_recipe, resolved
@@ -164,6 +165,12 @@ def main() -> None:
             f"what-if {what}: {time.perf_counter() - began:.1f} s, {time.process_time() - cpu:.1f} s of processor; "
             f"{answer.goes:,} go, {answer.comes:,} come"
         )
+    began, cpu = time.perf_counter(), time.process_time()
+    differs = diff(store, (name, found), manifest.read_named(store, "big@2"))
+    print(
+        f"diff: {time.perf_counter() - began:.1f} s, {time.process_time() - cpu:.1f} s of processor; "
+        f"{sum(differs.came.values()):,} came, {sum(differs.went.values()):,} went"
+    )
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
     if not arguments.folder:
         shutil.rmtree(folder)

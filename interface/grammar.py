@@ -11,6 +11,7 @@ COMMANDS = {
     "init": ("interface.init_workspace", "init"),
     "curate": ("interface.runs", "curate"),
     "what-if": ("interface.what_if", "what_if"),
+    "diff": ("interface.diff", "diff"),
     "train": ("interface.runs", "train"),
     "evaluate": ("interface.runs", "evaluate"),
     "build": ("interface.runs", "build"),
@@ -81,6 +82,11 @@ def parser() -> _Parser:
     what_if = add("what-if", "what other rules would do to the newest version; reads no text, changes nothing", recipe)
     what_if.add_argument("--corpus", help="corpus version, e.g. handbook@12 (default: the newest)")
     what_if.add_argument("--html", metavar="FILE", help="write one page with the distributions and the cuts")
+    diff = add("diff", "what came, went and changed between two corpus versions, and why")
+    diff.add_argument("first", help="corpus version, e.g. handbook@11, or handbook@held/12 for one that was held back")
+    diff.add_argument("second", help="corpus version, e.g. handbook (the newest) or handbook@held/12")
+    diff.add_argument("--limit", type=int, default=5, help="documents to name for each reason (default 5)")
+    diff.add_argument("--html", metavar="FILE", help="write one page with pictures that needs no network")
     train = add("train", "train a recipe's stages and register the candidate", recipe, detached)
     train.add_argument("--corpus", help="corpus version, e.g. handbook@12 (default: the newest)")
     evaluate = add("evaluate", "measure a model version and ask the gate", recipe, detached)
