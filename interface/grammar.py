@@ -12,6 +12,7 @@ COMMANDS = {
     "curate": ("interface.runs", "curate"),
     "what-if": ("interface.what_if", "what_if"),
     "diff": ("interface.diff", "diff"),
+    "clusters": ("interface.clusters", "clusters"),
     "train": ("interface.runs", "train"),
     "evaluate": ("interface.runs", "evaluate"),
     "build": ("interface.runs", "build"),
@@ -87,6 +88,11 @@ def parser() -> _Parser:
     diff.add_argument("second", help="corpus version, e.g. handbook (the newest) or handbook@held/12")
     diff.add_argument("--limit", type=int, default=5, help="documents to name for each reason (default 5)")
     diff.add_argument("--html", metavar="FILE", help="write one page with pictures that needs no network")
+    clusters = add("clusters", "clusters of near-duplicates of a corpus version: ids and numbers")
+    clusters.add_argument("corpus", help="corpus version, e.g. handbook@12")
+    clusters.add_argument("id", nargs="?", help="id of a document: the members of its cluster")
+    clusters.add_argument("--source", help="only clusters with a member in this source")
+    clusters.add_argument("--limit", type=int, default=20, help="how many to print, the largest first (default 20)")
     train = add("train", "train a recipe's stages and register the candidate", recipe, detached)
     train.add_argument("--corpus", help="corpus version, e.g. handbook@12 (default: the newest)")
     evaluate = add("evaluate", "measure a model version and ask the gate", recipe, detached)
@@ -149,8 +155,9 @@ def parser() -> _Parser:
     audit.add_argument("--output", metavar="FILE", help="the zip file to write (default: NAME-VERSION-audit.zip)")
     ledger = add("ledger", "print the ledger, or its head to keep elsewhere")
     ledger.add_argument("what", nargs="?", choices=("head", "list"), default="list")
-    report = add("report", "path of an evaluation's report with generated text; reading it is recorded")
-    report.add_argument("model", help="model version")
+    report = add("report", "path of a report with text (an evaluation's, or a cluster's); reading it is recorded")
+    report.add_argument("model", help="model version; with --cluster a corpus version")
+    report.add_argument("--cluster", metavar="ID", help="the cluster of this document, with what differs in its texts")
     report.add_argument("--with-text", action="store_true", required=True, help="say that you mean to read text")
     schema = add("schema", "JSON Schema of a recipe")
     schema.add_argument("what", choices=("recipe",))

@@ -46,7 +46,7 @@ class StoredFeatures:
 
     def _places(self) -> tuple[np.ndarray, np.ndarray]:
         ids = id_keys(self._final["doc_id"])
-        files = {snapshot.source: _open_rows(self._store, snapshot) for snapshot in self._snapshots}
+        files = {snapshot.source: open_rows(self._store, snapshot) for snapshot in self._snapshots}
         self.unit_names = sorted({unit for of_source in files.values() for unit in of_source})
         number = {unit: index for index, unit in enumerate(self.unit_names)}
         found: list[tuple[np.ndarray, ...]] = []
@@ -132,7 +132,7 @@ class StoredFeatures:
         return features.take(pa.array(rows)).combine_chunks()
 
 
-def _open_rows(store: Store, snapshot: SourceSnapshot) -> dict[str, np.ndarray]:
+def open_rows(store: Store, snapshot: SourceSnapshot) -> dict[str, np.ndarray]:
     """Rows of each unit that hold documents of the files of a snapshot, as `acquire.open_files` names them."""
     table = read_table(store, snapshot.record_key, columns=["state", "outcome", "unit", "first_row", "num_rows"])
     is_open = pc.and_(pc.equal(table["state"], "open"), pc.equal(table["outcome"], "read"))
