@@ -82,7 +82,7 @@ def histogram_svg(
     for index in range(first, last):
         if (index - first) % every == 0:
             x = left + (index - first + 1) * step
-            parts.append(text_svg(x, top + height + 15, f"{edges[index]:,.4g}", anchor="middle", soft=True))
+            parts.append(text_svg(x, top + height + 15, f"{edges[index]:,.9g}", anchor="middle", soft=True))
     parts.append(text_svg(left + width / 2, top + height + 32, x_label, anchor="middle", soft=True))
     for row, cut in enumerate(cuts):
         x = left + (_position(cut.value, edges) - first) * step

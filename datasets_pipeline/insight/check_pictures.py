@@ -1,5 +1,6 @@
 """The scores that a rule's checks compare, counted into bins, and their picture with the thresholds as cuts."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from ingot.count_pictures import Cut, histogram_svg
 from ingot.pictures import Markup
 
 _NUM_BINS = 40
+_FACTORS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 _MAX_CUTS = 4
 _MAX_LANGUAGES = 3
 
@@ -79,15 +81,20 @@ def _thresholds(threshold: Floats, rows: Bools, language: pa.ChunkedArray) -> li
 
 
 def _edges(values: Floats, cuts: Sequence[float]) -> list[float]:
-    """About 40 bins over nearly all values and the cuts; by powers where the values span several of them."""
+    """Round numbers, about 40, over nearly all values and the cuts; by powers where the values span several of them."""
     low, high = (float(v) for v in np.quantile(values, (0.001, 0.999)))
     low, high = min([low, *cuts]), max([high, *cuts])
     if low == high:
         return [low, high + max(1.0, abs(high))]
     if low >= 0 and high > 20 * max(float(np.median(values)), 1.0) and high > 20:
-        powers = np.geomspace(max(low, 1.0), high, _NUM_BINS)
-        return sorted({float(np.round(p)) for p in powers})
-    return [float(f"{edge:.12g}") for edge in np.linspace(low, high, _NUM_BINS)]
+        decades = range(math.floor(math.log10(max(low, 1.0))), math.ceil(math.log10(high)) + 1)
+        steps = [factor * 10.0**decade for decade in decades for factor in _FACTORS]
+        return [edge for edge in steps if max(low, 1.0) / 2 < edge <= high * 2]
+    rough = (high - low) / _NUM_BINS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
 
 
 def check_picture(rule: str, counts: CheckCounts) -> Markup:

@@ -88,7 +88,7 @@ def diff(
         groups=_by_group(pair, a, b),
         examples=_examples(pair.after, came, "came", max_examples, pair)
         + _examples(pair.before, went, "went", max_examples, pair),
-        recipe=_differences(_recipe_values(a), _recipe_values(b)),
+        recipe=_recipe_differences(a, b),
         versions=_differences(dict(a.versions), dict(b.versions)),
         shards=_shards(a, b),
     )
@@ -295,6 +295,19 @@ def _examples(table: pa.Table, why: np.ndarray, what: str, most: int, pair: _Pai
                 }
             )  # fmt: skip
     return found
+
+
+def _recipe_differences(a: Identity, b: Identity) -> dict[str, list[Any]]:
+    """Values that differ by dotted path; a rule or source that only one of them has is one value."""
+    first, second = _recipe_values(a), _recipe_values(b)
+    for section, key, kind in (("rules", "id", "rule"), ("sources", "name", "source")):
+        old, new = ({str(entry[key]): entry for entry in v.recipe.get(section, [])} for v in (a, b))
+        for values, entries, others in ((first, old, new), (second, new, old)):
+            for name in entries.keys() - others.keys():
+                for path in [path for path in values if path.startswith(f"{section}.{name}.")]:
+                    del values[path]
+                values[f"{section}.{name}"] = entries[name].get(kind)
+    return dict(sorted(_differences(first, second).items()))
 
 
 def _recipe_values(identity: Identity) -> dict[str, Any]:

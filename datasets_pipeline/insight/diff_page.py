@@ -53,7 +53,8 @@ def rule_rows(answer: Diff) -> list[list[object]]:
 
 def group_rows(answer: Diff, group: str) -> list[list[object]]:
     """Sources or languages, those with the most changes first."""
-    rows = sorted(answer.groups[group].items(), key=lambda item: (-(item[1]["came"] + item[1]["went"]), item[0]))
+    rows = [(name, row) for name, row in answer.groups[group].items() if any(row.values())]
+    rows.sort(key=lambda item: (-(item[1]["came"] + item[1]["went"]), item[0]))
     return [[name, *row.values()] for name, row in rows]
 
 
@@ -63,8 +64,8 @@ def change_rows(answer: Diff) -> list[list[object]]:
     return rows + [[f"version of {name}", *(_shown(v) for v in values)] for name, values in answer.versions.items()]
 
 
-def _shown(value: Any) -> str | None:
-    return None if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _shown(value: Any) -> str:
+    return "–" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def diff_page(answer: Diff) -> str:

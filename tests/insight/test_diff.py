@@ -66,7 +66,7 @@ def test_each_document_is_counted_once_with_what_happened_to_it(tmp_path: Path) 
         SOURCE_LEFT: 2, SUPERSEDED: 2, GONE: 1, "its file cannot be read: not_text": 1,
         "dropped by dedup.near: near_duplicate": 1,
     }  # fmt: skip
-    assert answer.recipe["rules.length.min_words"] == [20, 25] and "sources.old.source" in answer.recipe
+    assert answer.recipe["rules.length.min_words"] == [20, 25] and answer.recipe["sources.old"] == ["folder", None]
     assert answer.versions == {} or set(answer.versions) == {"extract"}
     assert answer.groups["source"]["old"] == {"before": 2, "came": 0, "went": 2, "after": 0}
     assert answer.documents["kept"] == [len(was), len(now)]
