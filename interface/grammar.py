@@ -13,6 +13,7 @@ COMMANDS = {
     "what-if": ("interface.what_if", "what_if"),
     "diff": ("interface.diff", "diff"),
     "clusters": ("interface.clusters", "clusters"),
+    "plan": ("interface.plan", "plan"),
     "train": ("interface.runs", "train"),
     "evaluate": ("interface.runs", "evaluate"),
     "build": ("interface.runs", "build"),
@@ -93,6 +94,10 @@ def parser() -> _Parser:
     clusters.add_argument("id", nargs="?", help="id of a document: the members of its cluster")
     clusters.add_argument("--source", help="only clusters with a member in this source")
     clusters.add_argument("--limit", type=int, default=20, help="how many to print, the largest first (default 20)")
+    plan = add("plan", "what a curation will do and cost, from a sample of the files; exit code 3 when it will not fit",
+               recipe)  # fmt: skip
+    plan.add_argument("--share", type=float, default=0.001, help="of each source's files (default 0.001)")
+    plan.add_argument("--files", type=int, default=400, help="of each source, at least (default 400)")
     train = add("train", "train a recipe's stages and register the candidate", recipe, detached)
     train.add_argument("--corpus", help="corpus version, e.g. handbook@12 (default: the newest)")
     evaluate = add("evaluate", "measure a model version and ask the gate", recipe, detached)

@@ -60,8 +60,9 @@ def group_rows(answer: Diff, group: str) -> list[list[object]]:
 
 def change_rows(answer: Diff) -> list[list[object]]:
     """Recipe values and versions that differ."""
-    rows = [[f"recipe: {name}", *(_shown(v) for v in values)] for name, values in answer.recipe.items()]
-    return rows + [[f"version of {name}", *(_shown(v) for v in values)] for name, values in answer.versions.items()]
+    changed = [(f"recipe: {name}", values) for name, values in answer.recipe.items()]
+    changed += [(f"version of {name}", values) for name, values in answer.versions.items()]
+    return [[name, *(_shown(value) for value in values)] for name, values in changed]
 
 
 def _shown(value: Any) -> str:
