@@ -90,7 +90,7 @@ def diff_page(answer: Diff) -> str:
         sections.append((f"By {group}", [_net(answer, group), table_html([group, *GROUP_HEADER], rows[:_MAX_ROWS])]))
     if answer.examples:
         sections.append(("Some of the documents", _examples(answer)))
-    return html_page(f"{answer.first} and {answer.second}", sections)
+    return html_page(f"{answer.first} and {answer.second}", sections, wide=True)
 
 
 def _net(answer: Diff, group: str) -> Markup:

@@ -1,10 +1,11 @@
 """The page of `ingot what-if`: what would come and go, distributions with the cuts. Numbers and ids, no text."""
 
 from datasets_pipeline.insight.check_pictures import check_picture
-from datasets_pipeline.insight.what_if import WhatIf
+from datasets_pipeline.insight.what_if import RuleChange, WhatIf
 from ingot.pictures import Markup, bars_svg, html_page, number, paragraph_html, table_html
 
 _MAX_ROWS = 25
+_MAX_OPTIONS = 6
 _MAX_PICTURES = 12
 """Of one rule; those whose threshold or count changed come first."""
 
@@ -38,7 +39,7 @@ def rule_rows(answer: WhatIf) -> list[list[object]]:
     return [
         [
             rule.rule,
-            "; ".join(f"{name} {was} -> {now}" for name, (was, now) in rule.options.items()) or rule.change,
+            _options(rule),
             rule.dropped_before, rule.dropped_after, rule.goes, rule.comes,
         ]
         for rule in answer.rules
@@ -48,9 +49,22 @@ def rule_rows(answer: WhatIf) -> list[list[object]]:
 RULE_HEADER = ["rule", "what is different", "drops before", "drops after", "goes for it", "comes for it"]
 
 
+def _options(rule: RuleChange) -> str:
+    """What is different, those first that had a value before; else how the rule changed."""
+    options = sorted(rule.options.items(), key=lambda item: item[1][0] is None)
+    told = [f"{name} {_shown(was)} -> {_shown(now)}" for name, (was, now) in options[:_MAX_OPTIONS]]
+    more = [f"{len(options) - _MAX_OPTIONS} more"] if len(options) > _MAX_OPTIONS else []
+    return "; ".join(told + more) or rule.change
+
+
+def _shown(value: object) -> str:
+    return "unset" if value is None else str(value)
+
+
 def group_rows(answer: WhatIf, group: str) -> list[list[object]]:
-    """One row a source or language, those with the most changes first."""
-    rows = sorted(answer.groups[group].items(), key=lambda item: (-(item[1]["goes"] + item[1]["comes"]), item[0]))
+    """One row a source or language that has documents in the version before or after, the most changed first."""
+    rows = [item for item in answer.groups[group].items() if item[1]["before"] or item[1]["after"]]
+    rows.sort(key=lambda item: (-(item[1]["goes"] + item[1]["comes"]), item[0]))
     return [[name, *(row[key] for key in ("documents", "before", "goes", "comes", "after"))] for name, row in rows]
 
 
@@ -75,7 +89,7 @@ def what_if_page(answer: WhatIf) -> str:
     for title, name in (("Documents that would go", "goes"), ("Documents that would be let in", "comes")):
         if answer.examples[name]:
             sections.append((title, _examples(answer, name)))
-    return html_page(f"What if: {answer.version}", sections)
+    return html_page(f"What if: {answer.version}", sections, wide=True)
 
 
 def _loss(answer: WhatIf, group: str) -> Markup:
