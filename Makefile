@@ -32,6 +32,8 @@ faults: install $(MOTO)/bin/moto_server
 bench: install
 	$(BIN)/python benchmarks/features.py --peer
 	$(BIN)/python benchmarks/minhash.py
+	$(BIN)/python benchmarks/what_if.py
+	$(BIN)/python benchmarks/plan.py
 
 # A fake S3 in an environment of its own: resolved together with s3fs, pip backtracks for minutes.
 $(MOTO)/bin/moto_server:

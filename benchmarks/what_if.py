@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import resource
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,17 +19,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from datasets_pipeline.analyse import feature_version, features_key, rule_version
-from datasets_pipeline.decision_rows import write_decisions
-from datasets_pipeline.features.columns import COLUMNS
-from datasets_pipeline.insight.diff import diff
-from datasets_pipeline.insight.what_if import what_if
-from ingot import manifest
-from ingot.config import Recipe, parse_recipe, resolved
-from ingot.manifest import Identity
-from ingot.parquet import write_table
-from ingot.schemas import ACQUISITION, DECISIONS, DOC_ID, DOCUMENTS
-from ingot.storage import Store
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from datasets_pipeline.analyse import feature_version, features_key, rule_version  # noqa: E402
+from datasets_pipeline.decision_rows import write_decisions  # noqa: E402
+from datasets_pipeline.features.columns import COLUMNS  # noqa: E402
+from datasets_pipeline.insight.diff import diff  # noqa: E402
+from datasets_pipeline.insight.what_if import what_if  # noqa: E402
+from ingot import manifest  # noqa: E402
+from ingot.config import Recipe, parse_recipe, resolved  # noqa: E402
+from ingot.manifest import Identity  # noqa: E402
+from ingot.parquet import write_table  # noqa: E402
+from ingot.schemas import ACQUISITION, DECISIONS, DOC_ID, DOCUMENTS  # noqa: E402
+from ingot.storage import Store  # noqa: E402
 
 _UNIT = 10_000
 _LANGUAGES = ("en", "de", "fr", "es")

@@ -203,7 +203,9 @@ def difference_html(before: str, after: str) -> Markup:
     """
     first, second = before.splitlines(keepends=True), after.splitlines(keepends=True)
     parts: list[str] = []
-    blocks = difflib.SequenceMatcher(None, first, second).get_opcodes()
+    # Above, lines that come often are not matched: that would take time with the square of their number.
+    many = max(len(first), len(second)) > _MAX_COMPARED_WORDS
+    blocks = difflib.SequenceMatcher(None, first, second, autojunk=many).get_opcodes()
     for index, (kind, i1, i2, j1, j2) in enumerate(blocks):
         old, new = "".join(first[i1:i2]), "".join(second[j1:j2])
         if kind == "equal":
