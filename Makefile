@@ -33,6 +33,8 @@ bench: install
 	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/minhash.py
 	$(BIN)/python benchmarks/documents_to_decisions.py
+	$(BIN)/python benchmarks/what_if.py
+	$(BIN)/python benchmarks/plan.py
 
 # A fake S3 in an environment of its own: resolved together with s3fs, pip backtracks for minutes.
 $(MOTO)/bin/moto_server:

@@ -81,12 +81,14 @@ def acquire(
     unit_bytes: int,
     now: str,
     jail: str = walls.AUTO,
+    choose: Callable[[list[FileEntry]], list[FileEntry]] | None = None,
     on_progress: Progress | None = None,
 ) -> SourceSnapshot:
     """Bring the store up to date with one source and return its snapshot.
 
     place is the expanded uri; now is an ISO 8601 time that goes into the record only; jail is how hostile bytes
-    are shut in. Raises DataError when the source lists no file at all.
+    are shut in; choose takes a sample of the files, in a store made for it (None: all). Raises DataError when the
+    source lists no file at all.
     """
     config = entry.config.model_copy(update={"uri": place})
     module = registry.load("source", entry.name)
@@ -106,6 +108,8 @@ def acquire(
             f"source {config.name}: no file matches include {list(config.include)} without exclude "
             f"{list(config.exclude)}; check the uri and the globs of the recipe"
         )
+    if choose is not None:
+        listing = choose(listing)
     unchanged, tasks = record.sort_out(listing)
     values = {**config.model_dump(mode="json"), "uri": place}
     # Small enough that every worker gets some; how files are grouped never shows in a version.

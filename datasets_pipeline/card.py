@@ -3,17 +3,21 @@
 from collections.abc import Sequence
 from typing import Any
 
+from datasets_pipeline.distributions import MEASURES
+from datasets_pipeline.flags import FLAG_FROM, FLAG_SHARE, GROUPS, flags, sentence
 from ingot import markdown
 from ingot.cleaned import COLUMNS as CLEANED_COLUMNS
 from ingot.cleaned import cleaned_against, cleaned_rows
+from ingot.count_pictures import histogram_svg, shares_svg
 from ingot.ledger import Entry
 from ingot.manifest import Identity, Manifest, classification_of
-from ingot.pictures import html_page, number, table_html, waterfall_svg
+from ingot.pictures import Markup, html_page, number, table_html, waterfall_svg
 from ingot.refs import CorpusRef
 
 _GROUPS = (("source", "Source"), ("language", "Language"), ("licence", "Licence"), ("media_type", "Media type"),
            ("classification", "Classification"))  # fmt: skip
 _MAX_ROWS = 25
+_MAX_BARS = 12
 
 
 def _groups(identity: Identity) -> list[tuple[str, str]]:
@@ -56,17 +60,21 @@ def card_html(manifest: Manifest, corpus: CorpusRef, tokens: dict[str, dict[str,
     sections: list[tuple[str, Any]] = [
         ("Version", table_html(["", ""], facts)),
         ("What happened to the documents", waterfall_svg(waterfall(manifest), title=f"Documents of {corpus.name}")),
+        *_flagged(identity),
+        *_waterfalls(identity),
     ]
     for key, title in _groups(identity):
         counts = tokens[key] if tokens else None
         sections.append((f"By {title.lower()}", _group_table(identity.statistics[key], title, counts)))
-    rules = [[rule, *values.values()] for rule, values in identity.statistics["rules"].items()]
+    rules = [[rule, *(values[key] for key in ("judged", "abstained", "dropped"))]
+             for rule, values in identity.statistics["rules"].items()]  # fmt: skip
     edits = identity.statistics["edits"]
     spans = ", ".join(f"{kind} {number(num)}" for kind, num in edits["spans"].items()) or "none"
     sections += [
         ("Rules", table_html(["rule", "judged", "abstained", "dropped"], rules)),
         ("Edits", f"{number(edits['documents'])} documents were edited; spans by kind: {spans}."),
         *_decontamination(identity),
+        *_distributions(identity),
         ("Sources read", _sources(manifest.provenance.get("sources", {}))),
     ]
     return html_page(f"Data card of {corpus.name}", sections)
@@ -82,6 +90,61 @@ def _decontamination(identity: Identity) -> list[tuple[str, Any]]:
     if numbers:
         content.append(table_html(["benchmark", "items seen, by number in its files"], numbers))
     return [("Cleaned against", content)]
+
+
+def _flagged(identity: Identity) -> list[tuple[str, Any]]:
+    found = flags(identity.statistics)
+    if not found:
+        return []
+    told = f"Rules that drop more than {FLAG_SHARE:.0%} of a language or source with at least {FLAG_FROM} documents:"
+    return [("Look at these first", [told, *(f"{sentence(flag)}." for flag in found)])]
+
+
+def _waterfalls(identity: Identity) -> list[tuple[str, Any]]:
+    """What happened to each language and each source: a picture, and the numbers below it."""
+    sections: list[tuple[str, Any]] = []
+    for group in GROUPS:
+        drops = identity.statistics.get("waterfall_by", {}).get(group, {})
+        rows = identity.statistics[group]
+        largest = sorted(drops, key=lambda name: (-rows[name]["documents"], name))[:_MAX_BARS]
+        if not largest:
+            continue
+        bars = [
+            (name, [("kept", rows[name]["kept"]), ("held out", rows[name]["heldout"]), *_by_rule(drops[name])])
+            for name in largest
+        ]
+        more = f"The {len(largest)} largest of {len(drops)}." if len(drops) > len(largest) else ""
+        lines = [
+            [name, reason, rule, num, f"{num / rows[name]['documents']:.1%}"]
+            for name in largest
+            for rule, reason, num in sorted(drops[name], key=lambda drop: -drop[2])[:_MAX_BARS]
+        ]
+        blocks: list[str] = [shares_svg(bars, title=f"What became of the documents of each {group}")]
+        blocks += [more] if more else []
+        blocks.append(table_html([group, "reason", "rule", "documents", "share"], lines))
+        sections.append((f"Drops by {group}", blocks))
+    return sections
+
+
+def _by_rule(drops: list[list[Any]]) -> list[tuple[str, int]]:
+    totals: dict[str, int] = {}
+    for rule, _, num in drops:
+        totals[rule] = totals.get(rule, 0) + num
+    return list(totals.items())
+
+
+def _distributions(identity: Identity) -> list[tuple[str, Any]]:
+    stored = identity.statistics.get("distributions", {})
+    pictures: list[Markup] = [
+        histogram_svg(
+            stored[measure.name]["edges"],
+            {"all documents": stored[measure.name]["documents"], "kept": stored[measure.name]["kept"]},
+            title=f"{measure.title[0].upper()}{measure.title[1:]}",
+        )
+        for measure in MEASURES
+        if measure.name in stored
+    ]
+    return [("Distributions", pictures)] if pictures else []
 
 
 def _group_table(rows: dict[str, dict[str, int]], title: str, tokens: dict[str, int] | None) -> str:
@@ -122,6 +185,7 @@ def card_markdown(manifest: Manifest, corpus: CorpusRef) -> str:
         f"{corpus.num_bytes:,} bytes of training text, content `{corpus.content_digest[:16]}`, "
         f"strictest classification: {markdown.plain(classification_of(manifest.identity))}.",
         "",
+        *(f"**Look at this:** {markdown.plain(sentence(flag))}.\n" for flag in flags(manifest.identity.statistics)),
         "| step | documents | share |",
         "|---|---:|---:|",
     ]

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from datasets_pipeline.decide import DecisionsRef
 from datasets_pipeline.expectations import breaches
+from datasets_pipeline.flags import flags
 from datasets_pipeline.identity import NO_TOMBSTONES, recipe_values, stage_versions
 from datasets_pipeline.parallel import Pool
 from datasets_pipeline.shards import write_shards
@@ -102,8 +103,10 @@ def _publish(
             "actor": by,
             "ledger_head": f"{sequence}:{head}",
             "expectations": expectations.model_dump(mode="json"),
+            "flags": flags(identity.statistics),
         }
-        found = breaches(identity, latest.identity if latest else None, expectations, provenance.get("sources", {}))
+        last = (f"{identity.corpus}@{known[-1]}", latest.identity) if latest else None
+        found = breaches(identity, last, expectations, provenance.get("sources", {}))
         if found:
             _hold_back(store, identity, {**body, "breaches": found}, version, actor)
         if publish(store, identity, body, version):
@@ -134,7 +137,8 @@ def _hold_back(
     )
     stays = f"{identity.corpus}@{version - 1} stays the newest" if version > 1 else "nothing is published"
     raise HeldError(
-        f"{identity.corpus}@{number} was held back, {stays}: {reason}. Mend the source, or run again with the "
+        f"{identity.corpus}@{number} was held back, {stays}: {reason}. Mend the source or the rule "
+        f"(`ingot diff {identity.corpus} {identity.corpus}@held/{number}` shows what changed), or run again with the "
         "expectation changed in the recipe or by `--set expectations.NAME=VALUE`"
     )
 

@@ -4,13 +4,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets_pipeline.classification_order import UNKNOWN, strictest_class
+from datasets_pipeline.distributions import distributions
 from datasets_pipeline.edits import Span
 from datasets_pipeline.judge import Judgement
 from datasets_pipeline.outcomes import ANALYSIS_RULE, Outcome
+from datasets_pipeline.waterfalls import verdicts_by_group, waterfalls
 from ingot.config import Recipe
 from ingot.errors import IntegrityError
 
@@ -78,11 +81,25 @@ def statistics(
     for (rule, reason), num in sorted(owners.items(), key=lambda item: (order.get(item[0][0], len(order)), item[0])):
         waterfall.append([rule, reason, num])
     numbers["waterfall"] = waterfall
+    fates = pa.table(
+        {
+            "language": features["language"],
+            "source": documents["source"],
+            "rule": pa.array(outcome.rule, pa.string()),
+            "reason": pa.array(outcome.reason, pa.string()),
+            "dropped": pa.array([split is None for split in outcome.split], pa.bool_()),
+        }
+    )
+    numbers["waterfall_by"] = waterfalls(fates, order)
+    numbers["verdicts_by"] = verdicts_by_group(fates, judgements)
+    kept = np.array([split == "train" for split in outcome.split], bool)
+    numbers["distributions"] = distributions(features, kept)
     numbers["rules"] = {
         j.rule.id: {
             "judged": int(j.judged.sum()),
             "abstained": j.num_abstained,
             "dropped": int(pc.sum(pc.is_valid(j.verdicts.reason)).as_py() or 0),
+            **({} if j.spans is None else {"spans": int(pc.sum(pc.list_value_length(j.spans)).as_py() or 0)}),
         }
         for j in judgements
     }

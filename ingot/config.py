@@ -95,6 +95,19 @@ class ShardLayout(_Section):
     cut_bits: int = Field(default=12, ge=0, le=32, description="A shard ends after one document in 2^cut_bits.")
 
 
+class Bounds(_Section):
+    """Between which shares something must lie."""
+
+    min: float = Field(default=0.0, ge=0.0, le=1.0, description="The least.")
+    max: float = Field(default=1.0, ge=0.0, le=1.0, description="The most.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Bounds":
+        if self.min > self.max:
+            raise Refused(f"{self.min:g} is above max ({self.max:g}), which nothing can meet; swap them", "min")
+        return self
+
+
 class Expectations(_Section):
     """What a version must hold to be published; one that does not is put under `held/` and changes nothing."""
 
@@ -106,6 +119,41 @@ class Expectations(_Section):
     max_growth: float = Field(
         default=10.0, gt=1.0, description="So many times a source's documents of the last version (asked from 100 on)."
     )
+    max_drop_rate: dict[str, float] = Field(
+        default_factory=dict, description="By rule id: share of the documents it judges that it may drop, e.g. 0.3."
+    )
+    languages: dict[str, Bounds] = Field(
+        default_factory=dict, description="By language code: its share of the documents kept, e.g. {de: {min: 0.2}}."
+    )
+    max_duplicate_rate: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="Share of places whose text stands elsewhere too, or nearly so."
+    )
+    max_hits_per_document: dict[str, float] = Field(
+        default_factory=dict, description="By id of a rule that edits: places it finds per document, e.g. {pii: 0.5}."
+    )
+    min_bytes: int | None = Field(default=None, ge=0, description="Bytes of text kept, before edits.")
+    max_drift: float | None = Field(
+        default=None, gt=0.0,
+        description="Population stability index of each stored distribution against the last version: below 0.1 is no "
+        "change, above 0.25 a large one (asked from 100 documents on).",
+    )  # fmt: skip
+    max_share_change: float | None = Field(
+        default=None, gt=0.0, le=1.0,
+        description="By how much the share of a language or source among the documents kept may differ from the last "
+        "version's (asked from 100 documents on).",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> "Expectations":
+        for field, most in (("max_drop_rate", 1.0), ("max_hits_per_document", None)):
+            for rule, value in getattr(self, field).items():
+                if value < 0 or (most is not None and value > most):
+                    raise Refused(f"{value:g} is no {'share' if most else 'number of places'}; give one from 0 on",
+                                  f"{field}.{rule}")  # fmt: skip
+        for language in self.languages:
+            if not re.fullmatch(r"[a-z]{2,3}", language):
+                raise Refused(f"{language!r} is no language code; write ISO 639: en, de, und", f"languages.{language}")
+        return self
 
 
 class TokenizerConfig(_Section):
@@ -240,6 +288,20 @@ class Recipe(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _expectations_name_rules(self) -> "Recipe":
+        known = [rule.id for rule in self.rules]
+        for field in ("max_drop_rate", "max_hits_per_document"):
+            for name in getattr(self.expectations, field):
+                if name not in known:
+                    told = ", ".join(known) or "none"
+                    raise Refused(f"{name!r} is no rule of this recipe; its rules: {told}", f"expectations.{field}")
+        for rule in self.rules:
+            if rule.id in self.expectations.max_hits_per_document and registry.load("rule", rule.rule).KIND != "span":
+                place = f"expectations.max_hits_per_document.{rule.id}"
+                raise Refused(f"rule {rule.rule} finds no places in a text; name one that edits, such as pii", place)
+        return self
+
+    @model_validator(mode="after")
     def _stages_can_run(self) -> "Recipe":
         """What a stage can say of its options only when it knows the vocabulary: its `check`, else its `plan`."""
         for index, stage in enumerate(self.train):
@@ -311,6 +373,14 @@ def _rule_entry(entry: Any, index: int) -> RuleEntry:
     config = validate(module.Config, values, place)
     # An empty scope is none: `when: {}` is the same recipe as no `when`.
     return RuleEntry(rule=name, id=rule_id, when=when if when != Scope() else None, config=config)
+
+
+def parse_rule(values: Mapping[str, Any]) -> RuleEntry:
+    """One rule as a version's manifest states it; raises RecipeError when this Ingot cannot read it."""
+    try:
+        return _rule_entry(dict(values), 0)
+    except (ValueError, LookupError) as error:
+        raise RecipeError(f"rule {values.get('id') or values.get('rule')!r} cannot be read: {error}") from None
 
 
 def parse_recipe(values: Mapping[str, Any]) -> Recipe:

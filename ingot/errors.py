@@ -8,6 +8,7 @@ that they survive pickling between processes.
     +- DataError        input that cannot be used                          exit 2
     +- GateError        a gate did not pass                                exit 3
     |  +- HeldError       a corpus version breaches its expectations       exit 3
+    |  +- WillNotFitError a plan needs more memory or disk than there is   exit 3
     +- NotFoundError    a name, id or version does not exist               exit 4
     +- StorageError     the store could not do what was asked              exit 75
     |  +- IntegrityError  stored bytes are not what was recorded           exit 5
@@ -50,6 +51,12 @@ class HeldError(GateError):
     """A corpus version breaches its recipe's expectations and was put under `held/`."""
 
     code = "INGOT-HELD"
+
+
+class WillNotFitError(GateError):
+    """What is planned needs more memory or disk than this machine has."""
+
+    code = "INGOT-WILL-NOT-FIT"
 
 
 class NotFoundError(IngotError, LookupError):

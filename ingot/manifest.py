@@ -122,7 +122,10 @@ def corpora(store: Store) -> list[str]:
 
 def read(store: Store, corpus: str, version: int) -> Manifest:
     """A version's manifest; NotFoundError when it was never published, IntegrityError when changed."""
-    key = key_of(corpus, version)
+    return _checked(store, key_of(corpus, version))
+
+
+def _checked(store: Store, key: str) -> Manifest:
     record = store.read_record(key)
     try:
         manifest = Manifest.model_validate(record)
@@ -143,8 +146,24 @@ def find(store: Store, name: str) -> tuple[str, int]:
     if version in ("", "latest"):
         return corpus, known[-1]
     if not version.isdigit() or int(version) not in known:
-        raise NotFoundError(f"{name} does not exist; {corpus} has versions {known[0]} to {known[-1]}")
+        is_held = version.isdigit() and store.exists(held_key(corpus, int(version)))
+        hint = f"; it was held back: write {corpus}@held/{version}" if is_held else ""
+        raise NotFoundError(f"{name} does not exist; {corpus} has versions {known[0]} to {known[-1]}{hint}")
     return corpus, int(version)
+
+
+def read_named(store: Store, name: str) -> tuple[str, Manifest]:
+    """(full name, manifest) of `handbook`, `handbook@12`, or `handbook@held/13` for one that was held back."""
+    corpus, _, version = name.partition("@")
+    if version.startswith("held/"):
+        number = version.removeprefix("held/")
+        known = [key.rsplit("/", 1)[1].removesuffix(".json") for key in store.list(f"held/{corpus}/")]
+        if number not in known:
+            told = ", ".join(f"{corpus}@held/{n}" for n in sorted(known, key=int)) or "none"
+            raise NotFoundError(f"{name} does not exist; versions of {corpus} that were held back: {told}")
+        return name, _checked(store, held_key(corpus, int(number)))
+    found, known_number = find(store, name)
+    return f"{found}@{known_number}", read(store, found, known_number)
 
 
 def publish(store: Store, identity: Identity, provenance: Mapping[str, Any], version: int) -> bool:

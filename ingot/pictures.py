@@ -1,9 +1,10 @@
 """Small pictures and pages as plain strings: SVG and HTML without any dependency.
 
-Data cards, evaluation cards and the lineage picture are made here. A page is one self-contained file:
+Data cards, evaluation cards and the lineage picture are made here; pictures of counted documents in
+`ingot.count_pictures`, from the same parts. A page is one self-contained file:
 it asks the network for nothing, runs no script (its content policy forbids both) and follows the
 reader's light or dark preference. Every string of a caller is escaped; only `Markup`, which the
-functions of this module return, passes through unchanged.
+functions of the two modules return, passes through unchanged.
 """
 
 import html
@@ -36,18 +37,18 @@ _PAGE_STYLE = (
     "border-bottom:1px solid #8c959f66}td.long{overflow-wrap:anywhere}td.number{text-align:right;"
     "font-variant-numeric:tabular-nums;white-space:nowrap}caption{text-align:left;color:#656d76}"
     "pre{white-space:pre-wrap;overflow-wrap:anywhere;border-left:3px solid #8c959f;padding-left:.8rem}"
-    "svg{max-width:100%;height:auto}"
+    "svg{max-width:100%;height:auto}ins{background:#009e7344;text-decoration:none}del{background:#d55e0044}"
     "@media(prefers-color-scheme:dark){body{background:#16181d;color:#e6e6e6}caption{color:#9aa4af}}"
 )
 _WIDE_BODY = ' style="max-width:73rem"'
 _LONG = ' class="long"'
 # Okabe and Ito's palette without black and yellow: colour-blind readers tell them apart, on both grounds.
-_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
-_KEPT, _DROPPED, _TOTAL = "#009e73", "#d55e00", "#0072b2"
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+KEPT_COLOUR, DROPPED_COLOUR, TOTAL_COLOUR = "#009e73", "#d55e00", "#0072b2"
 
 
 class Markup(str):
-    """A string that is already markup and safe to insert; only this module should make one."""
+    """A string that is already markup and safe to insert; only the modules of pictures should make one."""
 
     __slots__ = ()
 
@@ -91,7 +92,7 @@ def waterfall_svg(rows: Sequence[tuple[str, int]], *, title: str, unit: str = "d
             f"waterfall_svg: {counts[0]:,} came in, but {sum(counts[1:]):,} are accounted for; "
             "pass every drop reason and the kept count"
         )
-    left = _label_width([label for label, _ in rows])
+    left = label_width([label for label, _ in rows])
     span = WIDTH - left - 130
     scale = span / counts[0] if counts[0] else 0.0
     parts, remaining = [], counts[0]
@@ -100,7 +101,7 @@ def waterfall_svg(rows: Sequence[tuple[str, int]], *, title: str, unit: str = "d
         if index and not last:
             remaining -= count
         start = remaining if index and not last else 0
-        colour = _TOTAL if index == 0 else _KEPT if last else _DROPPED
+        colour = TOTAL_COLOUR if index == 0 else KEPT_COLOUR if last else DROPPED_COLOUR
         share = f"{number(count)} ({count / counts[0]:.1%})" if counts[0] else number(count)
         parts.append(_bar(index, label, left, start * scale, count * scale, colour, share))
     return _svg(title, f"{title}: {number(counts[-1])} of {number(counts[0])} {unit} kept", len(rows), parts)
@@ -113,13 +114,13 @@ def bars_svg(
 
     The bar labelled `highlight` has a colour of its own.
     """
-    left = _label_width([label for label, _ in rows])
+    left = label_width([label for label, _ in rows])
     largest = max((abs(value) for _, value in rows if math.isfinite(value)), default=0.0)
     scale = (WIDTH - left - 130) / largest if largest else 0.0
     parts = []
     for index, (label, value) in enumerate(rows):
         length = abs(value) * scale if math.isfinite(value) else 0.0
-        colour = _KEPT if label == highlight else _COLOURS[0] if value >= 0 else _DROPPED
+        colour = KEPT_COLOUR if label == highlight else COLOURS[0] if value >= 0 else DROPPED_COLOUR
         parts.append(_bar(index, label, left, 0.0, length, colour, f"{number(value, digits)} {unit}".strip()))
     return _svg(title, title, max(1, len(rows)), parts)
 
@@ -142,7 +143,7 @@ def curve_svg(
     left, top, width, height = 70, 46, WIDTH - 100, 220
     finite = [(x, y) for points in series.values() for x, y in points if math.isfinite(x) and math.isfinite(y)]
     if not finite:
-        return _svg(title, f"{title}: no points", 1, [_text(12, 46, "no points yet", soft=True)])
+        return _svg(title, f"{title}: no points", 1, [text_svg(12, 46, "no points yet", soft=True)])
     x_low, x_high = _widened(min(x for x, _ in finite), max(x for x, _ in finite))
     y_low, y_high = _widened(0.0 if from_zero else min(y for _, y in finite), max(y for _, y in finite))
 
@@ -154,24 +155,24 @@ def curve_svg(
         _, y = place(x_low, value)
         parts.append(
             f'<line class="ingot-line" stroke-opacity=".35" x1="{left}" x2="{left + width}" '
-            f'y1="{y:.1f}" y2="{y:.1f}"/>' + _text(left - 6, y + 4, f"{value:,.6g}", anchor="end", soft=True)
+            f'y1="{y:.1f}" y2="{y:.1f}"/>' + text_svg(left - 6, y + 4, f"{value:,.6g}", anchor="end", soft=True)
         )
     for value in _ticks(x_low, x_high):
         x, _ = place(value, y_low)
-        parts.append(_text(x, top + height + 16, f"{value:,.10g}", anchor="middle", soft=True))
-    parts.append(_text(left + width / 2, top + height + 34, x_label, anchor="middle", soft=True))
-    parts.append(_text(left, top - 6, y_label, soft=True))
+        parts.append(text_svg(x, top + height + 16, f"{value:,.10g}", anchor="middle", soft=True))
+    parts.append(text_svg(left + width / 2, top + height + 34, x_label, anchor="middle", soft=True))
+    parts.append(text_svg(left, top - 6, y_label, soft=True))
     for index, (name, points) in enumerate(series.items()):
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = COLOURS[index % len(COLOURS)]
         for run in _finite_runs(thinned(points)):
             path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in run)
             parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.8" points="{path}"/>')
         y = top + height + 54 + 18 * index
         parts.append(
             f'<rect x="{left}" y="{y - 9}" width="14" height="4" fill="{colour}"/>'
-            + _text(left + 20, y - 3, name, room=width - 30)
+            + text_svg(left + 20, y - 3, name, room=width - 30)
         )
-    return _frame(title, title, top + height + 54 + 18 * len(series), parts)
+    return frame_svg(title, title, top + height + 54 + 18 * len(series), parts)
 
 
 def lineage_svg(
@@ -214,10 +215,11 @@ def lineage_svg(
             places[box.key] = (x, y, height)
             parts.append(
                 f'<rect class="ingot-box" x="{x:.1f}" y="{y:.1f}" width="{column:.1f}" height="{height}" '
-                'rx="5"/>' + _text(x + 8, y + 17, box.title, room=column - 16, bold=True)
+                'rx="5"/>' + text_svg(x + 8, y + 17, box.title, room=column - 16, bold=True)
             )
             parts += [
-                _text(x + 8, y + 32 + 15 * row, line, room=column - 16, soft=True) for row, line in enumerate(box.lines)
+                text_svg(x + 8, y + 32 + 15 * row, line, room=column - 16, soft=True)
+                for row, line in enumerate(box.lines)
             ]
             y += height + 14
     arrows = []
@@ -231,7 +233,7 @@ def lineage_svg(
             f'<path class="ingot-line" fill="none" stroke-width="1.3" '
             f'd="M{x2 - 7:.1f},{y2 - 4:.1f} L{x2 - 1:.1f},{y2:.1f} L{x2 - 7:.1f},{y2 + 4:.1f}"/>'
         )
-    return _frame(title, title, 46 + total, arrows + parts, width)
+    return frame_svg(title, title, 46 + total, arrows + parts, width)
 
 
 def table_html(
@@ -290,23 +292,23 @@ def html_page(title: str, sections: Sequence[tuple[str, str | Sequence[str]]], *
 
 
 def _svg(title: str, description: str, num_rows: int, parts: Sequence[str]) -> Markup:
-    return _frame(title, description, 44 + 24 * num_rows, parts)
+    return frame_svg(title, description, 44 + 24 * num_rows, parts)
 
 
-def _frame(title: str, description: str, height: float, parts: Sequence[str], width: int = WIDTH) -> Markup:
-    """The document around a picture; it paints its own ground, so that it also stands alone as a file."""
+def frame_svg(title: str, description: str, height: float, parts: Sequence[str], width: int = WIDTH) -> Markup:
+    """The SVG document around a picture's parts; it paints its own ground, so that it also stands alone as a file."""
     return Markup(
         f'<svg xmlns="{SVG_NAMESPACE}" width="{width}" height="{height:.0f}" '
         f'viewBox="0 0 {width} {height:.0f}" '
         f'role="img" font-family="system-ui,sans-serif" font-size="12"><title>{escape(description)}</title>'
         f'<style>{_STYLE}</style><rect class="ingot-bg" width="{width}" height="{height:.0f}"/>'
-        + _text(12, 20, title, room=width - 24, bold=True)
+        + text_svg(12, 20, title, room=width - 24, bold=True)
         + "".join(parts)
         + "</svg>"
     )
 
 
-def _text(
+def text_svg(
     x: float,
     y: float,
     text: str,
@@ -330,13 +332,13 @@ def _text(
 def _bar(row: int, label: str, left: float, start: float, length: float, colour: str, value: str) -> str:
     y = 36 + 24 * row
     return (
-        _text(12, y + 13, label, room=left - 18)
+        text_svg(12, y + 13, label, room=left - 18)
         + f'<rect x="{left + start:.1f}" y="{y}" width="{max(length, 1.0):.1f}" height="18" rx="2" '
-        f'fill="{colour}"/>' + _text(left + start + length + 6, y + 13, value, soft=True)
+        f'fill="{colour}"/>' + text_svg(left + start + length + 6, y + 13, value, soft=True)
     )
 
 
-def _label_width(labels: Sequence[str]) -> float:
+def label_width(labels: Sequence[str]) -> float:
     longest = max((len(label) for label in labels), default=0)
     return min(300.0, max(90.0, longest * CHARACTER_WIDTH + 26))
 

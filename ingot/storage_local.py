@@ -18,6 +18,7 @@ from ingot.errors import NotFoundError, StorageError
 from ingot.stored import Found, Upload
 
 # Folders that may hold raw personal data are readable by their owner only (CONTRACTS 8).
+REPORTS = "reports/"
 PRIVATE_PREFIXES = ("documents/", "spans/", "quarantine/", "reports/", "acquisition/", "images/")
 
 
@@ -167,6 +168,9 @@ class LocalObjects:
     def _rename(self, temporary: Path, key: str) -> None:
         target = self.path(key)
         self._make_folder(target.parent)
+        if key.startswith(REPORTS):
+            # A report is opened by its path and sent on from there, so that its folder does not guard it.
+            os.chmod(temporary, 0o600)
         os.replace(temporary, target)
         _fsync_folder(target.parent)
 

@@ -208,6 +208,10 @@ def ledger(options: Namespace, printer: Printer) -> int:
 
 def report(options: Namespace, printer: Printer) -> int:
     """`ingot report --with-text`: where the restricted report lies; that it was opened is recorded."""
+    if options.cluster:
+        from interface.clusters import cluster_report
+
+        return cluster_report(options, printer)
     settings = open_settings()
     store = open_store(settings)
     version = model_versions.resolve(store, options.model)

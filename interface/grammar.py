@@ -10,6 +10,10 @@ COMMANDS = {
     "demo": ("interface.demo", "demo"),
     "init": ("interface.init_workspace", "init"),
     "curate": ("interface.runs", "curate"),
+    "what-if": ("interface.what_if", "what_if"),
+    "diff": ("interface.diff", "diff"),
+    "clusters": ("interface.clusters", "clusters"),
+    "plan": ("interface.plan", "plan"),
     "train": ("interface.runs", "train"),
     "evaluate": ("interface.runs", "evaluate"),
     "build": ("interface.runs", "build"),
@@ -77,6 +81,23 @@ def parser() -> _Parser:
     init.add_argument("--source", required=True, help="folder with your documents")
     init.add_argument("--name", help="name of the corpus (default: the folder's)")
     add("curate", "turn a recipe's sources into a corpus version", recipe, detached)
+    what_if = add("what-if", "what other rules would do to the newest version; reads no text, changes nothing", recipe)
+    what_if.add_argument("--corpus", help="corpus version, e.g. handbook@12 (default: the newest)")
+    what_if.add_argument("--html", metavar="FILE", help="write one page with the distributions and the cuts")
+    diff = add("diff", "what came, went and changed between two corpus versions, and why")
+    diff.add_argument("first", help="corpus version, e.g. handbook@11, or handbook@held/12 for one that was held back")
+    diff.add_argument("second", help="corpus version, e.g. handbook (the newest) or handbook@held/12")
+    diff.add_argument("--limit", type=int, default=5, help="documents to name for each reason (default 5)")
+    diff.add_argument("--html", metavar="FILE", help="write one page with pictures that needs no network")
+    clusters = add("clusters", "clusters of near-duplicates of a corpus version: ids and numbers")
+    clusters.add_argument("corpus", help="corpus version, e.g. handbook@12")
+    clusters.add_argument("id", nargs="?", help="id of a document: the members of its cluster")
+    clusters.add_argument("--source", help="only clusters with a member in this source")
+    clusters.add_argument("--limit", type=int, default=20, help="how many to print, the largest first (default 20)")
+    plan = add("plan", "what a curation will do and cost, from a sample of the files; exit code 3 when it will not fit",
+               recipe)  # fmt: skip
+    plan.add_argument("--share", type=float, default=0.001, help="of each source's files (default 0.001)")
+    plan.add_argument("--files", type=int, default=400, help="of each source, at least (default 400)")
     train = add("train", "train a recipe's stages and register the candidate", recipe, detached)
     train.add_argument("--corpus", help="corpus version, e.g. handbook@12 (default: the newest)")
     evaluate = add("evaluate", "measure a model version and ask the gate", recipe, detached)
@@ -139,8 +160,9 @@ def parser() -> _Parser:
     audit.add_argument("--output", metavar="FILE", help="the zip file to write (default: NAME-VERSION-audit.zip)")
     ledger = add("ledger", "print the ledger, or its head to keep elsewhere")
     ledger.add_argument("what", nargs="?", choices=("head", "list"), default="list")
-    report = add("report", "path of an evaluation's report with generated text; reading it is recorded")
-    report.add_argument("model", help="model version")
+    report = add("report", "path of a report with text (an evaluation's, or a cluster's); reading it is recorded")
+    report.add_argument("model", help="model version; with --cluster a corpus version")
+    report.add_argument("--cluster", metavar="ID", help="the cluster of this document, with what differs in its texts")
     report.add_argument("--with-text", action="store_true", required=True, help="say that you mean to read text")
     schema = add("schema", "JSON Schema of a recipe")
     schema.add_argument("what", choices=("recipe",))

@@ -202,6 +202,7 @@ def _execute(flow: Any, flow_run_id: str, arguments: dict[str, Any]) -> Any:
 def print_corpus(corpus: CorpusRef, printer: Printer) -> None:
     """What a curation gave: documents in, kept and dropped by reason."""
     from datasets_pipeline.card import waterfall
+    from datasets_pipeline.flags import flags, sentence
 
     store = open_store(open_settings())
     found = manifest.read(store, corpus.corpus, corpus.version)
@@ -222,6 +223,8 @@ def print_corpus(corpus: CorpusRef, printer: Printer) -> None:
         )
     total = found.identity.accounting["documents"] or 1
     printer.table([[label, num, f"{num / total:.1%}"] for label, num in waterfall(found)])
+    for flag in flags(found.identity.statistics):
+        printer.line(f"look at this: {sentence(flag)}")
     printer.line(f"strictest classification: {manifest.classification_of(found.identity)}")
 
 

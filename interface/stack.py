@@ -74,6 +74,7 @@ def secret(options: Namespace, printer: Printer) -> int:
 
 def status(options: Namespace, printer: Printer) -> int:
     """`ingot status`."""
+    from datasets_pipeline.flags import sentence as flag_sentence
     from deployments import local_stack
 
     settings = open_settings()
@@ -87,6 +88,9 @@ def status(options: Namespace, printer: Printer) -> int:
     printer.heading("Last good version of each corpus")
     rows = [[v["corpus"], v["documents"], v["time"], _age(v["age_seconds"])] for v in versions]
     printer.table(rows or [["none yet", "", "", ""]], ["corpus", "documents", "published", "age"])
+    for version in versions:
+        for flag in version["flags"]:
+            printer.line(f"  look at this: in {version['corpus']} {flag_sentence(flag)}")
     held = _held_back(store)
     if held:
         printer.heading("Held back since")
@@ -146,7 +150,7 @@ def _held_back(store: Store) -> list[dict[str, Any]]:
         if number > max(manifest.versions_of(store, corpus), default=0):
             told = record["provenance"]
             reason = "; ".join(told.get("breaches", []))
-            found.append({"corpus": f"{corpus}@{number}", "time": told["time"], "reason": reason})
+            found.append({"corpus": f"{corpus}@held/{number}", "time": told["time"], "reason": reason})
     return found
 
 
@@ -163,6 +167,7 @@ def _newest_versions(store: Store) -> list[dict[str, Any]]:
                 "documents": found.identity.accounting["kept"],
                 "time": time,
                 "age_seconds": round(age) if age is not None else None,
+                "flags": found.provenance.get("flags", []),
             }
         )
     return versions

@@ -93,7 +93,9 @@ def test_ten_times_as_much_is_held_and_a_source_that_left_the_recipe_is_not_miss
     road = two_sources(tmp_path)
     identity = road.run().manifest.identity
     grown = {**identity.statistics, "source": {**identity.statistics["source"], "handbook": {"documents": 1001}}}
-    (told,) = expectations.breaches(identity.model_copy(update={"statistics": grown}), identity, Expectations(), {})
+    (told,) = expectations.breaches(
+        identity.model_copy(update={"statistics": grown}), ("harbour@1", identity), Expectations(), {}
+    )
     assert told == "source handbook has 1,001 documents after 100 (expectations.max_growth is 10)"
     (wiki,) = (entry for entry in road.corpus.recipe["sources"] if entry["name"] == "wiki")
     road.values["sources"] = [wiki]

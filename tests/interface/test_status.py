@@ -36,6 +36,6 @@ def test_status_lists_what_was_held_back_since_the_last_good_version(tiny, capsy
         )
     assert main(["status", "--json"]) == 0
     [held] = json.loads(capsys.readouterr().out)["held"]
-    assert held == {"corpus": "handbook@3", "time": told["time"], "reason": told["breaches"][0]}
+    assert held == {"corpus": "handbook@held/3", "time": told["time"], "reason": told["breaches"][0]}
     assert main(["status"]) == 0
     assert "source wiki has 1 documents after 400" in capsys.readouterr().out

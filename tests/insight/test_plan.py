@@ -1,0 +1,161 @@
+"""A plan's prediction beside what then comes; and what will not fit is refused."""
+
+import json
+import math
+import shutil
+import tarfile
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datasets_pipeline.insight import plan as planning
+from datasets_pipeline.insight.plan import Plan, plan
+from datasets_pipeline.insight.process_meter import Meter
+from datasets_pipeline.insight.sample import Draw, kind_of
+from datasets_pipeline.parallel import InProcessPool
+from datasets_pipeline.sources.base import FileEntry
+from ingot import manifest
+from interface.cli import main
+from tests.curation.pages import RAW_DOCUMENTS, Corpus, recipe_of
+from tests.curation.road import Road
+
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
+RULES = [
+    {"rule": "language", "keep": ["en", "de", "fr", "es", "it", "pt"]},
+    {"rule": "length", "min_words": 60},
+    {"rule": "gopher_quality", "max_non_alpha_words_ratio": 0.6},
+    {"rule": "gopher_repetition"},
+    {"rule": "pii"},
+]
+BOUND = 0.2
+
+
+def planned(road: Road, *, at_least: int, last: manifest.Manifest | None = None) -> Plan:
+    return plan(
+        road.store, road.recipe, road.settings, InProcessPool(), now=NOW, share=0.001, at_least=at_least, last=last
+    )
+
+
+def road_of(folder: Path, names: Sequence[str]) -> Road:
+    """A road over whole sites of the shared documents."""
+    for name in names:
+        path = RAW_DOCUMENTS / f"{name}.tar.xz"
+        if not path.is_file():
+            pytest.skip(f"needs {path.name} of the shared data (../shared/data/raw_documents), which is not here")
+        with tarfile.open(path) as members:
+            members.extractall(folder / "documents" / name, filter="data")
+    sources = [{"name": name, "rank": rank} for rank, name in enumerate(names)]
+    recipe = recipe_of(folder / "documents", sources, rules=RULES, heldout={"share": 0.02}, shards={"cut_bits": 10})
+    return Road(Corpus(folder / "documents", recipe), folder / "road", unit_bytes=1 << 20)
+
+
+def off(predicted: float, real_: float) -> float:
+    return abs(predicted - real_) / max(1.0, abs(real_))
+
+
+def test_a_plan_on_a_sample_of_real_files_is_within_stated_bounds_of_what_comes(tmp_path: Path) -> None:
+    road = road_of(tmp_path, ("helm-docs", "cncf-glossary"))
+    with Meter() as meter:
+        night = road.run()
+    size = _size(road)
+    found = planned(road, at_least=250, last=night.manifest)
+    assert _size(road) == size, "a plan writes to the store"
+    assert found.files_read < found.files / 3 and not found.is_whole
+    books, statistics = night.manifest.identity.accounting, night.manifest.identity.statistics
+    waterfall = {f"{rule}: {reason}": num for rule, reason, num in statistics["waterfall"]}
+    drops = {name: num for name, num in waterfall.items() if not name.startswith(("dedup", "heldout"))}
+    errors = {
+        "documents": off(found.documents, books["documents"]),
+        "let through": off(found.passed, books["documents"] - sum(drops.values())),
+        "drops": off(sum(found.drops.values()), sum(drops.values())),
+        "kept": off(found.kept, books["kept"]),
+        "bytes kept": off(found.kept_bytes, sum(row["kept_bytes"] for row in statistics["source"].values())),
+        "store": off(found.store_bytes, size),
+    }
+    assert {name: f"{value:.1%}" for name, value in errors.items() if value > BOUND} == {}
+    # One reason is as sure as the number of its documents in the sample: three standard errors.
+    for name, num in drops.items():
+        drawn = num * found.files_read / found.files
+        if drawn >= 10:
+            assert off(found.drops.get(name, 0), num) < 3 / math.sqrt(drawn), name
+    # Other work on the machine moves processor time by a third.
+    assert off(sum(found.cpu_seconds.values()), meter.cost.cpu_seconds) < 0.5
+    assert meter.cost.peak_bytes / 3 < found.peak_bytes < 3 * meter.cost.peak_bytes
+
+
+def _size(road: Road) -> int:
+    return sum(path.stat().st_size for path in Path(road.store.root).rglob("*") if path.is_file())
+
+
+def test_a_plan_that_reads_everything_is_what_the_run_then_does(road: Road) -> None:
+    found = planned(road, at_least=1000)
+    assert found.is_whole and found.files == found.files_read
+    night = road.run()
+    identity = night.manifest.identity
+    waterfall = {f"{rule}: {reason}": num for rule, reason, num in identity.statistics["waterfall"]}
+    assert found.documents == identity.accounting["documents"]
+    assert found.drops == {n: num for n, num in waterfall.items() if not n.startswith(("dedup", "heldout"))}
+    files = Counter(reason for look in night.looks for reason, num in look.reasons.items() for _ in range(num))
+    assert found.quarantined == dict(files) and found.tokens > 0
+
+
+def test_the_sample_is_the_same_in_every_run_and_a_part_of_it_is_its_beginning() -> None:
+    listing = [FileEntry(f"{n:04}.{'md' if n % 3 else 'html'}", size=100 + n) for n in range(3000)]
+    whole, part, again = (Draw("wiki", 0.001, 200, part) for part in (1.0, 0.25, 1.0))
+    drawn = whole(listing)
+    assert drawn == again(list(listing)) and len(drawn) == 200
+    assert {e.uri for e in part(listing)} < {e.uri for e in drawn}
+    assert {name: kind.files for name, kind in whole.kinds.items()} == {"md": 2000, "html": 1000}
+    assert {name: kind.drawn_files for name, kind in whole.kinds.items()} == {"md": 133, "html": 67}
+    assert [e.uri for e in drawn] == sorted(e.uri for e in drawn)
+    assert [e.uri for e in Draw("other", 0.001, 200)(listing)] != [e.uri for e in drawn]
+
+
+def test_huge_files_do_not_make_the_sample_huge() -> None:
+    listing = [FileEntry(f"{n:03}.jsonl", size=64 << 20) for n in range(500)]
+    drawn = Draw("rows", 0.001, 400)(listing)
+    assert len(drawn) == 4
+    assert kind_of("a/b.JSONL@0-100") == "jsonl" and kind_of("a.d/README") == "" and kind_of(".hidden") == ""
+
+
+def test_what_will_not_fit_is_refused_with_the_remedy(
+    road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import yaml
+
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(road.corpus.recipe))
+    for name, value in (("STORE", road.store.root), ("HOME", str(tmp_path / "home")), ("WORKERS", "0")):
+        monkeypatch.setenv(f"INGOT_{name}", value)
+    command = ["plan", str(tmp_path / "recipe.yaml")]
+    assert main(command) == 0
+    assert "memory" in capsys.readouterr().out
+    monkeypatch.setattr(planning, "available_bytes", lambda: 1000)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(planning.shutil, "disk_usage", lambda place: type(usage)(usage.total, usage.total, 1000))
+    assert main([*command, "--json"]) == 3
+    out, err = capsys.readouterr()
+    told: dict[str, Any] = json.loads(out)["curation"]
+    assert len(told["refusals"]) == 2
+    assert "INGOT-WILL-NOT-FIT: the run needs about" in err and "INGOT_WORKERS" in err and "INGOT_STORE" in err
+    assert not list((tmp_path / "home" / "scratch").glob("*/0.02")), "the scratch store stays behind"
+
+
+def test_the_meter_sees_the_work_of_children_that_live_on() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import time\nx = bytearray(80 << 20)\nend = time.process_time() + 0.5\n"
+        "while time.process_time() < end: pass\nprint('x', flush=True)\ntime.sleep(60)"
+    )
+    with Meter() as meter:
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        assert child.stdout is not None and child.stdout.readline()
+    child.kill()
+    child.wait()
+    assert 0.4 < meter.cost.cpu_seconds < 5 and meter.cost.peak_bytes > 80 << 20
+
