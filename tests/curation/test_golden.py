@@ -40,10 +40,10 @@ GOLDEN = {
     "extraction": ("16e21d5dfc13", "b06e99c4adc6"),
     "features": ("1-70ca1b5bb204", "735a033e503a"),
     "signatures": ("1-unicode14.0.0", "c7c22ccfca3e"),
-    "spans": ("pii 2", "949f9e7bd5a5"),
+    "spans": ("pii 3", "735c9ba8570d"),
     "snapshot": ("16e21d5dfc13", "dee5e57c4a09"),
-    "decisions": ("4e803f7ee83a", "de788ecc34d8"),
-    "content": ("4e803f7ee83a", "62a669e504d1"),
+    "decisions": ("087b66f00c2f", "e664b3fd192f"),
+    "content": ("087b66f00c2f", "62a669e504d1"),
     "tokens": ("1 0.23.3", "3196aae9642b"),
 }
 
