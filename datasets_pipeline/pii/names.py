@@ -22,7 +22,8 @@ def find_names(
     """(row, its names) of every row that has any; their value is in small letters with single blanks."""
     for row, words in enumerate(label_words(text.to_pylist(), uri)):
         content = text[row].as_py()
-        names = list(_names(content, words, labels, min_score))
+        # A lone hyphen between names that were not sure enough is no name.
+        names = [(a, b) for a, b in _names(content, words, labels, min_score) if any(map(str.isalpha, content[a:b]))]
         if names:
             offsets = byte_offsets(content)
             yield row, [Found(int(offsets[a]), int(offsets[b]), KIND, _value(content[a:b])) for a, b in names]
