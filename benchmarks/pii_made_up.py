@@ -230,7 +230,7 @@ def _ipv4(chosen: random.Random) -> str:
 
 
 _GENERATORS: tuple[tuple[str, Callable[[random.Random], str], tuple[str, ...]], ...] = (
-    ("payment_card", _card, ("Please charge {} today.", "The card {} was declined", "Kartennummer: {}\n", "{} exp. 12/29")),
+    ("payment_card", _card, ("Please charge {} today.", "The card {} was declined", "Kartennummer {}\n", "{} 12/29")),
     ("bank_account", _iban, ("IBAN: {}", "Bitte auf {} überweisen.", "Virement sur le compte {}, merci")),
     ("national_id", _ssn, ("My SSN is {}.", "Social security number: {}", "{} is on the form")),
     ("national_id", _nhs, ("NHS number {}", "The patient's NHS no. is {}.")),

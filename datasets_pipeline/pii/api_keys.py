@@ -5,6 +5,7 @@ would write: digits and letters mixed, not words, at least 3.5 bits a character.
 (`AKIAIOSFODNN7EXAMPLE`, `xxxx`, Stripe's test keys, jwt.io's token) are left alone unless reserved ones are wanted.
 """
 
+import base64
 import math
 import re
 from collections import Counter
@@ -103,17 +104,29 @@ def _named(data: bytes, place: int) -> re.Match[bytes] | None:
     if not any(word in lower for word in _NAME_WORDS) or _NAME.search(before) is None:
         return None
     match = _VALUE.match(data, start)
-    return match if match is not None and _is_random(match.group()) else None
+    if match is None or not _is_random(match.group()):
+        return None
+    written = _behind_base64(match.group())
+    return match if written is None or (_is_random(written) and not _is_example(written)) else None
 
 
 def _is_random(value: bytes) -> bool:
     core = value.rstrip(b"=")
-    if not (any(48 <= byte <= 57 for byte in core) and any(byte >= 65 for byte in core)):
+    if not core or not (any(48 <= byte <= 57 for byte in core) and any(byte >= 65 for byte in core)):
         return False
     if _HEX.fullmatch(core):
         return len(core) >= 32
     words = sum(len(word) for word in _WORD_IN_VALUE.findall(core))
     return words <= MAX_WORD_SHARE * len(core) and bits_per_character(core) >= MIN_BITS_PER_CHARACTER
+
+
+def _behind_base64(value: bytes) -> bytes | None:
+    """The ASCII text that a value spells in base64, as a Kubernetes Secret does; None where it spells none."""
+    try:
+        text = base64.b64decode(value, validate=True).rstrip()
+    except ValueError:
+        return None
+    return text if text and all(32 <= byte < 127 for byte in text) else None
 
 
 def bits_per_character(value: bytes) -> float:

@@ -5,7 +5,7 @@ in private, loopback and documentation ranges). Not a version or section number:
 and `-`, or further dotted parts (`v1.2.3.4`, `1.2.3.4.5`, `1.2.3.4-rc1`, `foo-1.2.3.4`); after a comparison
 (`==1.2.3.4`), a product (`Name/1.2.3.4`), `§`, or a word such as version, release, section, chapter; before `=` (an
 object identifier); or, all four parts below 32, after `@`, in a Markdown heading, at the start of a line before a word,
-or as the text of a link to a place in a page.
+or as the text of a link to a section.
 
 The special-purpose ranges of IANA's registries are an own table, because `ipaddress.is_global` has changed between
 Python releases, and a release must not change what a corpus version holds.
@@ -34,13 +34,13 @@ _IPV6 = re.compile(
 _VERSION_CONTEXT = re.compile(
     rb"(?:[=~!<>]=\s?|[~^]\s?|\xc2\xa7[\sand0-9.,&]{0,60}|"
     rb"(?<![A-Za-z])(?:versions?|ver|v|releases?|rel|revision|rev|build|firmware|"
-    rb"sections?|sect?|chapters?|clauses?|figures?|fig|appendix|annex)"
+    rb"sections?|sect?|chapters?|clauses?|paragraphs?|articles?|tables?|figures?|fig|appendix|annex)"
     rb"[\s.:=\"'`*(]{1,3}|"
     rb"(?<![/A-Za-z0-9.])[A-Za-z][A-Za-z0-9_.-]{1,30}/)\Z",
     re.IGNORECASE,
 )
 _IN_HEADING = re.compile(rb"(?:^|\n)#{1,6}[^\n]*\Z")
-_LINE_START = re.compile(rb"(?:^|\n)[\s*>|-]{0,8}\Z")
+_LINE_START = re.compile(rb"(?:^|\n)[\s*>|-]{0,40}\Z")
 
 
 _RESERVED_V4 = tuple(
@@ -96,8 +96,8 @@ def _is_version(data: bytes, match: re.Match[bytes]) -> bool:
     is_titled = re.match(rb"\.?[ \t]+[A-Za-z]|\]\([^)\s]*#", data[match.end() : match.end() + 200]) is not None
     if before.endswith(b"@"):
         return True  # name@1.2.3.4, as package managers write it
-    if before.endswith(b"["):
-        return is_titled  # a link to a section
+    if before.endswith((b"[", b">")):
+        return is_titled  # a link to a section, in Markdown or HTML
     return _IN_HEADING.search(before) is not None or (is_titled and _LINE_START.search(before) is not None)
 
 

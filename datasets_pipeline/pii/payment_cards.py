@@ -103,4 +103,4 @@ def _needs_word(digits: str) -> bool | None:
 
 
 def _is_test_number(digits: str) -> bool:
-    return digits in _TEST_NUMBERS or digits.startswith(_TEST_PREFIXES) or len(set(digits)) <= 2
+    return digits in _TEST_NUMBERS or digits.startswith(_TEST_PREFIXES) or len(set(digits)) <= 3

@@ -45,7 +45,8 @@ def test_a_random_value_with_a_name_that_says_secret_is_found(text: str) -> None
         f"image: {RANDOM}", f"commit {RANDOM}",
         "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "api_key=00000000-0000-0000-0000-000000000000", "password: correct-horse-battery-staple-99",
-        "token=getUserAccessTokenFromRequest1", "secretName: cert-manager-webhook-2024-tls",
+        "token=getUserAccessTokenFromRequest1", "apiKey: TlJBSy0xMjM0NTY3ODkwMTIzNDU2Nwo=",
+        "clientSecret: U0VSVklDRV9QUklOQ0lQQUxfUEFTU1dPUkQ=", "secretName: cert-manager-webhook-2024-tls",
     ],
 )  # fmt: skip
 def test_examples_and_plain_names_are_no_keys(text: str) -> None:

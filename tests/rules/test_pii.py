@@ -65,6 +65,7 @@ def test_addresses_are_found_with_their_exact_bytes(text: str, found: list[str])
         "v81.2.69.142", "version 81.2.69.142", "Version: 81.2.69.142", "foo-81.2.69.142", "foo==81.2.69.142",
         "81.2.69.142-rc1", "Chrome/81.2.69.142", "section 5.1.1.2", "§ 5.1.1.2", "§5.1.5.1, 5.1.8.1, and 5.1.9.1",
         "### 5.1.1.2 Memorized Secrets", "\n5.1.1.2 Memorized Secrets", "see [5.1.1.2](#memorized)",
+        '<a href="#x">5.3.1.1 Control batch</a>', "Paragraph 1.2.3.1", "\n            - 2.3.8.1 Resources",
         "10.1.2.3", "127.0.0.1", "192.168.1.1", "172.20.0.1", "203.0.113.7", "0.0.0.0", "255.255.255.255",
         "12:34:56", "00:1A:2B:3C:4D:5E", "std::vector", "a::b", "dead::beef", "::", "::1", "fe80::1", "2001:db8::1",
         "3977:349::",
