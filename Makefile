@@ -6,7 +6,7 @@
 VENV ?= .venv
 MOTO ?= .venv-moto
 BIN := $(VENV)/bin
-FAST := tests/base tests/sources tests/extract tests/features tests/rules tests/dedup tests/evaluation
+FAST := tests/base tests/sources tests/extract tests/features tests/rules tests/pii tests/dedup tests/evaluation
 
 .PHONY: install demo test check lint faults bench clean
 

@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from ingot.digests import digest_of
 
-EDITS_VERSION = "1"
+EDITS_VERSION = "2"
 """Of what `apply_spans` makes of a text and its spans."""
 
 
@@ -24,7 +24,10 @@ class Span(TypedDict):
 
 
 # Most severe first; a kind that is not named comes after these, by name.
-SEVERITY = ("private_key", "api_key", "payment_card", "bank_account", "national_id", "email", "phone", "ip_address")
+SEVERITY = (
+    "private_key", "password", "api_key", "payment_card", "bank_account", "national_id", "person", "email", "phone",
+    "ip_address",
+)  # fmt: skip
 
 
 def merge_spans(groups: Sequence[Sequence[Span]]) -> list[Span]:
@@ -40,7 +43,7 @@ def merge_spans(groups: Sequence[Sequence[Span]]) -> list[Span]:
 
 
 def _union(left: Span, right: Span) -> Span:
-    winner = min(left, right, key=lambda s: (s["replacement"] is not None, *_severity(s["kind"])))
+    winner = min(left, right, key=lambda s: (s["replacement"] is not None, *severity(s["kind"])))
     return Span(
         start=min(left["start"], right["start"]),
         end=max(left["end"], right["end"]),
@@ -50,7 +53,8 @@ def _union(left: Span, right: Span) -> Span:
     )
 
 
-def _severity(kind: str) -> tuple[int, str]:
+def severity(kind: str) -> tuple[int, str]:
+    """A key that sorts kinds, the most severe first."""
     return (SEVERITY.index(kind) if kind in SEVERITY else len(SEVERITY), kind)
 
 

@@ -165,7 +165,7 @@ rules:
   - rule: gopher_repetition
     when: {{ media: [text/plain, text/markdown, text/html] }}
   - rule: pii
-    policy: redact # e-mail and IP addresses are replaced, never stored in the corpus
+    policy: redact # e-mail addresses, telephone numbers, keys and the like are replaced
 
 dedup:
   near: {{ threshold: 0.8 }} # word 5-gram Jaccard from which two documents are one

@@ -40,10 +40,10 @@ GOLDEN = {
     "extraction": ("16e21d5dfc13", "b06e99c4adc6"),
     "features": ("2-dcd6e944e0f7", "78d14a896001"),
     "signatures": ("1-unicode14.0.0", "c7c22ccfca3e"),
-    "spans": ("pii 2", "949f9e7bd5a5"),
+    "spans": ("pii 3", "735c9ba8570d"),
     "snapshot": ("16e21d5dfc13", "dee5e57c4a09"),
-    "decisions": ("9fcf02e5ec86", "22d205170626"),
-    "content": ("9fcf02e5ec86", "62a669e504d1"),
+    "decisions": ("0f53ca813377", "cf06fd8d781d"),
+    "content": ("0f53ca813377", "62a669e504d1"),
     "tokens": ("1 0.23.3", "3196aae9642b"),
 }
 
