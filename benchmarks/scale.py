@@ -207,11 +207,12 @@ def main() -> None:
     total = sum(stage.seconds for stage in watch.stages.values())
     spent = sum(stage.processor for stage in watch.stages.values())
     megabytes, documents = size["bytes"] / 1e6, size["documents"]
-    print(f"{documents:,} documents, {megabytes:,.0f} MB, {options.workers} workers: {total:.1f} s, "
-          f"{megabytes / total:.2f} MB/s end to end, {megabytes / spent:.2f} MB per second of processor time")  # fmt: skip
+    print(f"{documents:,} documents, {megabytes:,.0f} MB, {options.workers} workers: {total:.1f} s")
+    print(f"  {megabytes / total:.2f} MB/s end to end, {megabytes / spent:.2f} MB per second of processor time")
     for stage_name, stage in watch.stages.items():
-        print(f"  {stage_name:8} {stage.seconds:8.1f} s ({stage.processor:8.1f} s of processors), "
-              f"peak of all processes {stage.peak / 1e6:7.0f} MB, of the flow's {stage.peak_main / 1e6:7.0f} MB")  # fmt: skip
+        took = f"{stage.seconds:8.1f} s ({stage.processor:8.1f} s of processors)"
+        peaks = f"{stage.peak / 1e6:7.0f} MB, of the flow's {stage.peak_main / 1e6:7.0f} MB"
+        print(f"  {stage_name:8} {took}, peak of all processes {peaks}")
     print(f"  peak of the sum of all processes (PSS): {max(s.peak for s in watch.stages.values()) / 1e6:,.0f} MB")
     corpus, version = manifest.find(store, name)
     identity = manifest.read(store, corpus, version).identity
