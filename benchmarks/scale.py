@@ -45,6 +45,9 @@ RULES: list[dict[str, Any]] = [
 ]
 
 
+NIGHT = "The office keeps a list of what the boats bring and of who has asked for it during the week. " * 3
+
+
 @dataclass
 class Stage:
     """What one stage took."""
@@ -130,7 +133,7 @@ def recipe_values(folder: Path) -> dict[str, Any]:
 
 
 def run(folder: Path, home: Path, workers: int, *, unit_bytes: int | None = None) -> tuple[Watch, Store, str]:
-    """Curate a corpus in a new store; (what it took, the store, the version's name)."""
+    """Curate a corpus in the store of a home; (what it took, the store, the version's name)."""
     values = {"INGOT_HOME": str(home), "INGOT_WORKERS": str(workers)}
     if unit_bytes is not None:
         values["INGOT_UNIT_BYTES"] = str(unit_bytes)
@@ -194,6 +197,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--unit-bytes", type=int, default=None)
     parser.add_argument("--scratch", type=Path, default=Path("/var/tmp/ingot-scale"))
+    parser.add_argument("--again", action="store_true", help="then a night that brings ten documents")
     parser.add_argument("--keep", action="store_true", help="leave the store for a look")
     options = parser.parse_args()
     folder = options.scratch / f"corpus-{options.megabytes}"
@@ -204,23 +208,37 @@ def main() -> None:
     home = options.scratch / f"home-{options.megabytes}-{options.workers}"
     shutil.rmtree(home, ignore_errors=True)
     watch, store, name = run(folder, home, options.workers, unit_bytes=options.unit_bytes)
-    total = sum(stage.seconds for stage in watch.stages.values())
-    spent = sum(stage.processor for stage in watch.stages.values())
-    megabytes, documents = size["bytes"] / 1e6, size["documents"]
-    print(f"{documents:,} documents, {megabytes:,.0f} MB, {options.workers} workers: {total:.1f} s")
-    print(f"  {megabytes / total:.2f} MB/s end to end, {megabytes / spent:.2f} MB per second of processor time")
-    for stage_name, stage in watch.stages.items():
-        took = f"{stage.seconds:8.1f} s ({stage.processor:8.1f} s of processors)"
-        peaks = f"{stage.peak / 1e6:7.0f} MB, of the flow's {stage.peak_main / 1e6:7.0f} MB"
-        print(f"  {stage_name:8} {took}, peak of all processes {peaks}")
-    print(f"  peak of the sum of all processes (PSS): {max(s.peak for s in watch.stages.values()) / 1e6:,.0f} MB")
+    print_stages(watch, size["bytes"] / 1e6, size["documents"], options.workers)
     corpus, version = manifest.find(store, name)
     identity = manifest.read(store, corpus, version).identity
     print(f"  {identity.accounting}; content {identity.content_digest[:12]}, root {identity.root_digest[:12]}")
     for label, (hit, num) in recall(store, name, folder).items():
         print(f"  planted pairs {label}: {hit:,} of {num:,} found ({hit / num:.4f})")
+    if options.again:
+        more = folder / "part-night.jsonl"
+        more.write_text("".join(json.dumps({"text": f"Page {i} of a night. " + NIGHT}) + "\n" for i in range(10)))
+        try:
+            watch, *_ = run(folder, home, options.workers, unit_bytes=options.unit_bytes)
+        finally:
+            more.unlink()
+        print("a night that brings ten documents:")
+        print_stages(watch, size["bytes"] / 1e6, size["documents"], options.workers)
     if not options.keep:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def print_stages(watch: Watch, megabytes: float, documents: int, workers: int) -> None:
+    """What a run took, in all and by stage."""
+    total = sum(stage.seconds for stage in watch.stages.values())
+    spent = sum(stage.processor for stage in watch.stages.values())
+    print(f"{documents:,} documents, {megabytes:,.0f} MB, {workers} workers: {total:.1f} s")
+    print(f"  {megabytes / total:.2f} MB/s end to end, {megabytes / spent:.2f} MB per second of processor time")
+    for stage_name, stage in watch.stages.items():
+        each = f", {1e6 * stage.processor / documents:.0f} us of them a document"
+        took = f"{stage.seconds:8.1f} s ({stage.processor:8.1f} s of processors{each})"
+        peaks = f"{stage.peak / 1e6:7.0f} MB, of the flow's {stage.peak_main / 1e6:7.0f} MB"
+        print(f"  {stage_name:8} {took}, peak of all processes {peaks}")
+    print(f"  peak of the sum of all processes (PSS): {max(s.peak for s in watch.stages.values()) / 1e6:,.0f} MB")
 
 
 if __name__ == "__main__":
