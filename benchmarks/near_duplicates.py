@@ -4,8 +4,8 @@
 
 For each threshold the shape that the formula gives: the share of the pairs at or above it that share a band (before
 verification), pairs compared, the adjusted Rand index of clusters against the known ones, seconds of processor time.
-`--raw` runs the same shapes over the files of `raw_documents` that are text; there the pairs are those that a much denser
-shape finds. `--peer` runs datatrove's MinHash with its own settings on the same documents, in a Python that has
+`--raw` runs the same shapes over the files of `raw_documents` that are text; there the pairs are those that a much
+denser shape finds. `--peer` runs datatrove's MinHash with its own settings on the same documents, in a Python that has
 datatrove 0.10.1, xxhash<4 and spaCy.
 """
 
