@@ -6,8 +6,8 @@ time, never bytes. Runs in Dask workers; only unit names travel.
 """
 
 import importlib.metadata
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -15,14 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets_pipeline.parallel import Killed, Pool
-from ingot import registry
-from ingot.config import RuleEntry, resolved
+from ingot import credentials, registry
+from ingot.config import RuleEntry, resolved, without_places
 from ingot.crashpoints import crashpoint
-from ingot.digests import canonical_json, digest_of
+from ingot.digests import canonical_json, digest_of, sha256_hex
 from ingot.errors import DataError
 from ingot.parquet import read_table, write_table
 from ingot.schemas import SPAN
 from ingot.storage import Store
+from ingot.store_identity import span_key
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class AnalyseUnit:
     features: bool
     span_rules: tuple[tuple[str, str, str], ...]
     """(rule name, configuration as JSON, config digest) of the span rules to run."""
+    key: bytes = field(repr=False)
+    """The store's key for hashes of what rules find."""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Credentials that span rules name, where workers cannot look them up."""
     failed_rows: tuple[int, ...] = ()
     """Rows known to kill their worker; they are judged as empty and marked failed."""
     probe: bool = False
@@ -56,10 +61,25 @@ def feature_version() -> str:
     return f"{features.FEATURE_VERSION}-{digest_of(versions)[:12]}"
 
 
-def span_config_digest(rule: RuleEntry) -> str:
-    """Identity of a span rule's configuration and code; its scope is applied later."""
-    values = {key: value for key, value in resolved(rule).items() if key not in ("id", "when")}
-    return digest_of({**values, "version": rule_version(rule.rule)})[:32]
+def span_config_digest(rule: RuleEntry, key: bytes) -> str:
+    """Identity of what a span rule finds: its configuration, code and inputs; its scope is applied later.
+
+    key: the store's `span_key`, for a rule that hashes what it finds.
+    """
+    values = {name: value for name, value in without_places(resolved(rule)).items() if name not in ("id", "when")}
+    module = registry.load("rule", rule.rule)
+    values |= {"version": rule_version(rule.rule), "inputs": rule_inputs(rule)}
+    if getattr(module, "HASHES_VALUES", False):
+        values["key"] = sha256_hex(b"ingot-span-key-id" + key)[:16]
+    if getattr(module, "READS_LANGUAGE", False):
+        values["features"] = feature_version()
+    return digest_of(values)[:32]
+
+
+def rule_inputs(rule: RuleEntry) -> dict[str, str]:
+    """Digests by name of what a rule's configuration points to: files, models, the id of a key."""
+    find = getattr(registry.load("rule", rule.rule), "inputs", None)
+    return dict(find(rule.config)) if find is not None else {}
 
 
 def rule_version(name: str) -> str:
@@ -92,8 +112,17 @@ def analyse(
     on_progress is told of documents.
     """
     span_rules = [r for r in rules if registry.load("rule", r.rule).KIND == "span"]
-    present = _present(store, span_rules)
-    tasks = [task for unit, num_rows in units if (task := _missing(store, present, unit, num_rows, span_rules))]
+    key = span_key(store)
+    # By digest: the same rule twice, with other scopes, looks for the same spans.
+    by_digest = {span_config_digest(rule, key): rule for rule in span_rules}
+    present = _present(store, by_digest)
+    secrets = _secrets(span_rules)
+    tasks = [
+        AnalyseUnit(store, unit, (0, num_rows), needs_features, missing, key, secrets)
+        for unit, num_rows in units
+        for needs_features, missing in [_missing(present, unit, by_digest)]
+        if needs_features or missing
+    ]
     for task in tasks:
         _delete(store, [key for key in _keys_of(task) if _failures_key(key) in present])
     guilty: dict[str, list[int]] = {}
@@ -127,25 +156,29 @@ def analyse(
     return {"units": len(units), "computed": len(tasks), "reused": len(units) - len(tasks)}
 
 
-def _present(store: Store, rules: Iterable[RuleEntry]) -> set[str]:
+def _present(store: Store, span_digests: Iterable[str]) -> set[str]:
     """Every features and spans object there is: a few listings instead of several questions a unit."""
-    prefixes = {features_key("x"), *(spans_key(span_config_digest(rule), "x") for rule in rules)}
+    prefixes = {features_key("x"), *(spans_key(digest, "x") for digest in span_digests)}
     return {key for prefix in prefixes for key in store.list(prefix.removesuffix("x.parquet"))}
 
 
 def _missing(
-    store: Store, present: set[str], unit: str, num_rows: int, rules: Iterable[RuleEntry]
-) -> AnalyseUnit | None:
-    needs_features = not _is_finished(present, features_key(unit))
-    # By digest: the same rule twice, with other scopes, looks for the same spans.
-    needed = {
-        digest: (rule.rule, rule.config.model_dump_json(), digest)
-        for rule in rules
-        if not _is_finished(present, spans_key(digest := span_config_digest(rule), unit))
-    }
-    if not needs_features and not needed:
-        return None
-    return AnalyseUnit(store, unit, (0, num_rows), needs_features, tuple(needed.values()))
+    present: set[str], unit: str, by_digest: Mapping[str, RuleEntry]
+) -> tuple[bool, tuple[tuple[str, str, str], ...]]:
+    """(whether a unit's features are missing, the span rules whose spans are)."""
+    needed = tuple(
+        (rule.rule, rule.config.model_dump_json(), digest)
+        for digest, rule in by_digest.items()
+        if not _is_finished(present, spans_key(digest, unit))
+    )
+    return not _is_finished(present, features_key(unit)), needed
+
+
+def _secrets(rules: Iterable[RuleEntry]) -> dict[str, str]:
+    secrets: dict[str, str] = {}
+    for rule in rules:
+        secrets |= credentials.to_hand_on(getattr(rule.config, "credentials", None))
+    return secrets
 
 
 def _delete(store: Store, keys: Iterable[str]) -> None:
@@ -171,7 +204,7 @@ def _failures_key(key: str) -> str:
 
 def analyse_unit(unit: AnalyseUnit) -> int:
     """Compute features and spans of some rows of a unit; returns the number of rows."""
-    columns = ["doc_id", "text", "media_type", "language"]
+    columns = ["doc_id", "uri", "text", "media_type", "language"]
     documents = read_table(unit.store, f"documents/{unit.unit}.parquet", columns=columns)
     first, last = unit.rows
     documents = documents.slice(first, last - first).combine_chunks()
@@ -179,7 +212,7 @@ def analyse_unit(unit: AnalyseUnit) -> int:
     failed[list(unit.failed_rows)] = True
     if unit.failed_rows:
         text = pc.if_else(pa.array(failed), pa.scalar("", pa.large_string()), documents["text"])
-        documents = documents.set_column(1, "text", text)
+        documents = documents.set_column(documents.column_names.index("text"), "text", text)
     for row, doc_id in enumerate(documents["doc_id"].to_pylist()):
         if not failed[row]:
             crashpoint("analyse.document", doc_id.hex())
@@ -187,16 +220,23 @@ def analyse_unit(unit: AnalyseUnit) -> int:
         # The mark first: without it the object would be taken for finished, personal data unredacted.
         for key in _keys_of(unit):
             unit.store.put_bytes(_failures_key(key), canonical_json(list(unit.failed_rows)), overwrite=True)
+    features = None
     if unit.features:
-        table = feature_table(documents).append_column("failed", pa.array(failed))
+        features = feature_table(documents).append_column("failed", pa.array(failed))
         if not unit.probe:
-            write_table(unit.store, table, "features", key=features_key(unit.unit))
+            write_table(unit.store, features, "features", key=features_key(unit.unit))
+    if unit.span_rules:
+        if features is None:
+            features = read_table(unit.store, features_key(unit.unit), ["language"]).slice(first, last - first)
+        # As the rules will see it: the source's statement, else the detector's.
+        place = documents.column_names.index("language")
+        documents = documents.set_column(place, "language", features["language"])
     for name, config_json, digest in unit.span_rules:
         module = registry.load("rule", name)
-        spans = module.find_spans(module.Config.model_validate_json(config_json), documents["text"])
-        table = pa.table({"doc_id": documents["doc_id"], "spans": _as_spans(spans)})
+        with credentials.given(unit.secrets):
+            found = module.find_spans(module.Config.model_validate_json(config_json), documents, unit.key)
         if not unit.probe:
-            write_table(unit.store, table, "spans", key=spans_key(digest, unit.unit))
+            write_table(unit.store, _span_table(documents, found), "spans", key=spans_key(digest, unit.unit))
     if not unit.failed_rows and not unit.probe:
         for key in _keys_of(unit):
             unit.store.delete(_failures_key(key))
@@ -233,9 +273,13 @@ def unpack_signatures(column: pa.ChunkedArray) -> np.ndarray:
     return data.reshape(-1, width // 4)[array.offset :]
 
 
-def _as_spans(spans: pa.Array | pa.ChunkedArray) -> pa.Array:
-    array = spans.combine_chunks() if isinstance(spans, pa.ChunkedArray) else spans
-    return array.cast(pa.list_(SPAN))
+def _span_table(documents: pa.Table, found: pa.Table) -> pa.Table:
+    """What a rule found as SPANS, with its own numbers behind."""
+    table = pa.table({"doc_id": documents["doc_id"], "spans": found["spans"].cast(pa.list_(SPAN))})
+    for name in found.column_names:
+        if name != "spans":
+            table = table.append_column(name, found[name])
+    return table
 
 
 def halves(unit: AnalyseUnit) -> list[AnalyseUnit]:

@@ -150,6 +150,8 @@ def shared_keys(unit: BucketUnit) -> tuple[np.ndarray, bytes]:
         found_ids.append(id_keys(table["doc_id"])[mine])
     key = np.concatenate(found_keys)
     ids = np.concatenate(found_ids)
+    if len(key) == 0:  # no document has a word
+        return np.empty(0, np.int32), b""
     order = np.argsort(key, kind="stable")
     key = key[order]
     same = key[1:] == key[:-1]
@@ -161,8 +163,8 @@ def shared_keys(unit: BucketUnit) -> tuple[np.ndarray, bytes]:
     once = np.ones(len(key), bool)
     once[1:] = (key[1:] != key[:-1]) | (ids[1:] != ids[:-1])
     key, ids = key[once], ids[once]
-    opens = np.flatnonzero(np.r_[True, key[1:] != key[:-1]]) if len(key) else np.empty(0, np.int64)
-    return np.diff(np.r_[opens, len(key)]).astype(np.int32), ids.tobytes()
+    starts = np.flatnonzero(np.r_[np.ones(min(len(key), 1), bool), key[1:] != key[:-1]])
+    return np.diff(np.r_[starts, len(key)]).astype(np.int32), ids.tobytes()
 
 
 def _indexed(store: Store, prefix: str) -> np.ndarray:

@@ -20,6 +20,7 @@ class Span(TypedDict):
     end: int
     kind: str
     replacement: str | None
+    keyed_hash: str | None
 
 
 # Most severe first; a kind that is not named comes after these, by name.
@@ -45,6 +46,7 @@ def _union(left: Span, right: Span) -> Span:
         end=max(left["end"], right["end"]),
         kind=winner["kind"],
         replacement=winner["replacement"],
+        keyed_hash=winner["keyed_hash"],
     )
 
 
@@ -70,4 +72,5 @@ def apply_spans(text: str, spans: Sequence[Span]) -> str:
 
 def edit_digest(spans: Sequence[Span]) -> str:
     """Identity of a document's edits; empty when there are none."""
-    return digest_of([dict(span) for span in spans]) if spans else ""
+    names = ("start", "end", "kind", "replacement")
+    return digest_of([{name: span[name] for name in names} for span in spans]) if spans else ""  # type: ignore[literal-required]

@@ -7,27 +7,25 @@ import pyarrow as pa
 
 from datasets_pipeline import heldout
 from datasets_pipeline.acquire import ACQUIRE_VERSION, extraction_versions
-from datasets_pipeline.analyse import feature_version, rule_version
+from datasets_pipeline.analyse import feature_version, rule_inputs, rule_version
 from datasets_pipeline.dedup.minhash import SIGNATURE_VERSION, VERIFIER_VERSION
-from ingot.config import Recipe, resolved
+from ingot.config import Recipe, resolved, without_places
 from ingot.digests import digest_of
 from ingot.parquet import WRITER_VERSION
 from ingot.schemas import SCHEMA_VERSION
 
-DECIDE_VERSION = "2"
+DECIDE_VERSION = "3"
 # No tombstones yet: erasure brings them; their digest is part of every version from the start.
 NO_TOMBSTONES = digest_of([])
 _SECTIONS = ("seed", "sources", "classifications", "rules", "dedup", "heldout", "shards")
 
 
 def recipe_values(recipe: Recipe) -> dict[str, Any]:
-    """The recipe sections a corpus version is a function of; a source's uri is a place and left out."""
+    """The recipe sections a corpus version is a function of; places are left out."""
     sections = {name: getattr(recipe, name) for name in _SECTIONS}
     values = {name: resolved(section) for name, section in sections.items() if section is not None}
-    values["sources"] = sorted(
-        ({key: value for key, value in source.items() if key != "uri"} for source in values["sources"]),
-        key=lambda source: str(source["name"]),
-    )
+    values["sources"] = sorted(without_places(values["sources"]), key=lambda source: str(source["name"]))
+    values["rules"] = without_places(values["rules"])
     return values
 
 
@@ -49,4 +47,7 @@ def stage_versions(recipe: Recipe, salt: bytes) -> dict[str, str]:
         # Only a digest of the salt: whoever knows it can predict what is held out.
         "salt": hashlib.sha256(b"ingot-salt" + salt).hexdigest()[:16],
     }
-    return {**versions, **{f"rule.{entry.id}": rule_version(entry.rule) for entry in recipe.rules}}
+    for entry in recipe.rules:
+        versions[f"rule.{entry.id}"] = rule_version(entry.rule)
+        versions |= {f"rule.{entry.id}.{name}": digest for name, digest in rule_inputs(entry).items()}
+    return versions

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets_pipeline.analyse import rule_version, span_config_digest
+from datasets_pipeline.analyse import rule_inputs, rule_version
 from datasets_pipeline.rules.verdicts import Verdicts
 from ingot import registry
-from ingot.config import RuleEntry, Scope, resolved
+from ingot.config import RuleEntry, Scope, resolved, without_places
 from ingot.digests import digest_of
 from ingot.schemas import SPAN
 
@@ -35,28 +35,31 @@ class Judgement:
 
 def rule_config_digest(rule: RuleEntry) -> str:
     """Identity of a rule as configured, its scope included."""
-    return digest_of({**resolved(rule), "version": rule_version(rule.rule)})
+    values = {**without_places(resolved(rule)), "version": rule_version(rule.rule)}
+    inputs = rule_inputs(rule)
+    return digest_of({**values, "inputs": inputs} if inputs else values)
 
 
-def judge(rules: Sequence[RuleEntry], features: pa.Table, found: Mapping[str, pa.Array]) -> list[Judgement]:
+def judge(rules: Sequence[RuleEntry], features: pa.Table, found: Mapping[str, pa.Table]) -> list[Judgement]:
     """Every rule's judgement, in recipe order.
 
-    features: a row for each document, with its source, place, metadata and access facts. found: by
-    `span_config_digest`, the spans of the same documents.
+    features: a row for each document, with its source, place, metadata and access facts. found: by id of a span
+    rule, what it found in the same documents (`spans`, and numbers of its own).
     """
     failed = features["failed"].to_numpy(zero_copy_only=False)
     return [_judge_one(rule, features, failed, found) for rule in rules]
 
 
-def _judge_one(rule: RuleEntry, features: pa.Table, failed: np.ndarray, found: Mapping[str, pa.Array]) -> Judgement:
+def _judge_one(rule: RuleEntry, features: pa.Table, failed: np.ndarray, found: Mapping[str, pa.Table]) -> Judgement:
     module = registry.load("rule", rule.rule)
     inside = in_scope(rule.when, features) & ~failed
     spans: pa.Array | None = None
     if module.KIND == "span":
-        gathered = found[span_config_digest(rule)]
-        none = pa.nulls(len(gathered), pa.list_(SPAN))
-        spans = pc.if_else(pa.array(inside), gathered, none)
-        verdicts = module.judge(rule.config, features, spans)
+        of_rule = found[rule.id]
+        none = pa.nulls(len(of_rule), pa.list_(SPAN))
+        spans = pc.if_else(pa.array(inside), of_rule["spans"].combine_chunks(), none)
+        of_rule = of_rule.set_column(of_rule.column_names.index("spans"), "spans", spans)
+        verdicts = module.judge(rule.config, features, of_rule)
     else:
         verdicts = module.judge(rule.config, features)
     abstained = verdicts.abstained.to_numpy(zero_copy_only=False) & inside

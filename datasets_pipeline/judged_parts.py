@@ -29,6 +29,7 @@ from ingot import registry
 from ingot.config import Recipe, RuleEntry, Scope
 from ingot.parquet import column_names, read_table
 from ingot.schemas import SPAN
+from ingot.store_identity import span_key
 
 _FEATURE, _SPANS = "feature.", "spans."
 # A row of a unit as one number: the unit's number above, the row below.
@@ -172,17 +173,22 @@ def spread(unit: SpreadUnit) -> None:
     features = read_table(store, key, columns=names).take(at)
     features = features.rename_columns([_FEATURE + name for name in names])
     features = features.append_column("at", pa.array((np.int64(unit.open.number) << _ROW_BITS) | rows))
-    for digest in _span_digests(judging):
-        spans = read_table(store, spans_key(digest, unit.open.unit), columns=["spans"])["spans"].take(at)
-        features = features.append_column(_SPANS + digest, spans)
+    for digest in sorted(set(_span_digests(judging).values())):
+        found = read_table(store, spans_key(digest, unit.open.unit)).drop_columns(["doc_id"]).take(at)
+        for name in found.column_names:
+            features = features.append_column(f"{_SPANS}{digest}.{name}", found[name])
     write_parts(
         judging.place, "features", unit.open.number, features, judging.census.part_of(ids[first]), num_parts
     )
 
 
-def _span_digests(judging: Judging) -> list[str]:
-    rules = _entries(judging.rules)
-    return sorted({span_config_digest(rule) for rule in rules if registry.load("rule", rule.rule).KIND == "span"})
+def _span_digests(judging: Judging) -> dict[str, str]:
+    """Digest of what each span rule finds, by the rule's id."""
+    rules = [rule for rule in _entries(judging.rules) if registry.load("rule", rule.rule).KIND == "span"]
+    if not rules:
+        return {}
+    key = span_key(judging.place.store)
+    return {rule.id: span_config_digest(rule, key) for rule in rules}
 
 
 def read_documents(judging: Judging, part: int, doc_ids: np.ndarray | None) -> tuple[pa.Table, pa.Table]:
@@ -207,8 +213,9 @@ def read_judged(judging: Judging, part: int) -> JudgedPart:
     return JudgedPart(len(occurrences), documents, features, judgements, edited, edits)
 
 
-def _features_of(judging: Judging, documents: pa.Table, part: int) -> tuple[pa.Table, dict[str, pa.Array]]:
-    """(features of each document's primary row with its source, place, access facts and notes; spans by rule).
+def _features_of(judging: Judging, documents: pa.Table, part: int) -> tuple[pa.Table, dict[str, pa.Table]]:
+    """(features of each document's primary row with its source, place, access facts and notes; what span rules found,
+    by rule).
 
     metadata: JSON as in DOCUMENTS, for rules over facts that no text shows (how sure a text recognition was).
     """
@@ -221,12 +228,14 @@ def _features_of(judging: Judging, documents: pa.Table, part: int) -> tuple[pa.T
     features = table.select(names).rename_columns([name.removeprefix(_FEATURE) for name in names])
     for name in ("doc_id", "source", "uri", "metadata", *RULE_COLUMNS):
         features = features.append_column(name, documents[name])
-    spans = {
-        name.removeprefix(_SPANS): table[name].combine_chunks().cast(pa.list_(SPAN))
-        for name in table.column_names
-        if name.startswith(_SPANS)
-    }
-    return features, spans
+    return features, {id_: _found(table, digest) for id_, digest in _span_digests(judging).items()}
+
+
+def _found(table: pa.Table, digest: str) -> pa.Table:
+    prefix = f"{_SPANS}{digest}."
+    names = [name for name in table.column_names if name.startswith(prefix)]
+    found = table.select(names).rename_columns([name.removeprefix(prefix) for name in names])
+    return found.set_column(found.column_names.index("spans"), "spans", found["spans"].cast(pa.list_(SPAN)))
 
 
 def judge_part(unit: PartUnit) -> dict[str, Any]:

@@ -352,11 +352,18 @@ def resolved(value: Any) -> Any:
     return value
 
 
+def without_places(value: Any) -> Any:
+    """Plain recipe values without any `uri`: a place is not part of an identity, what stands there is."""
+    if isinstance(value, Mapping):
+        return {key: without_places(item) for key, item in value.items() if key != "uri"}
+    return [without_places(item) for item in value] if isinstance(value, list) else value
+
+
 def recipe_digest(recipe: Recipe) -> str:
-    """SHA-256 of the resolved recipe without places (a source's uri) and resources (a stage's gpus)."""
+    """SHA-256 of the resolved recipe without places (a uri) and resources (a stage's gpus)."""
     values = resolved(recipe)
     values["train"] = [{k: v for k, v in stage.items() if k != "gpus"} for stage in values["train"]]
-    values["sources"] = [{k: v for k, v in source.items() if k != "uri"} for source in values["sources"]]
+    values["sources"], values["rules"] = without_places(values["sources"]), without_places(values["rules"])
     return digest_of(values)
 
 

@@ -99,18 +99,21 @@ def _loader() -> type[yaml.SafeLoader]:
 
 
 def _with_absolute_places(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The values with every relative uri of a source made absolute; URLs, `~` and `${NAME}` stay as written."""
-    sources = values.get("sources")
-    if not isinstance(sources, list):
-        return values
-    return {**values, "sources": [_with_absolute_place(entry, folder) for entry in sources]}
+    """The values with every relative uri of a source or rule made absolute; URLs, `~` and `${NAME}` stay as written."""
+    sections = {name: values[name] for name in ("sources", "rules") if name in values}
+    return {**values, **{name: _absolute(section, folder) for name, section in sections.items()}}
 
 
-def _with_absolute_place(entry: Any, folder: Path) -> Any:
-    uri = entry.get("uri") if isinstance(entry, Mapping) else None
-    if not isinstance(uri, str) or not uri or "://" in uri or uri.startswith(("/", "~", "${")):
-        return entry
-    return {**entry, "uri": os.path.normpath(folder / uri)}
+def _absolute(value: Any, folder: Path) -> Any:
+    if isinstance(value, list):
+        return [_absolute(item, folder) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    found = {key: _absolute(item, folder) for key, item in value.items()}
+    uri = value.get("uri")
+    if isinstance(uri, str) and uri and "://" not in uri and not uri.startswith(("/", "~", "${")):
+        found["uri"] = os.path.normpath(folder / uri)
+    return found
 
 
 def apply_overrides(values: dict[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:

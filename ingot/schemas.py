@@ -75,10 +75,11 @@ SPAN = pa.struct(
         pa.field("end", pa.int32(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),
         pa.field("replacement", pa.string()),  # null = delete
+        pa.field("keyed_hash", pa.string()),  # of what stands there, by a rule that tells people apart; never the value
     ]
 )
 
-# spans/<rule config digest>/<unit>.parquet: rows aligned with documents/<unit>.parquet.
+# spans/<rule config digest>/<unit>.parquet: rows aligned with documents/<unit>.parquet; the rule's own numbers follow.
 SPANS = pa.schema([pa.field("doc_id", DOC_ID, nullable=False), pa.field("spans", pa.list_(SPAN), nullable=False)])
 
 # decisions/<sha256>.parquet, sorted by (doc_id, verdict_order).

@@ -1,5 +1,7 @@
 """What makes a store itself: the salt that draws held-out documents, made once and recorded in it."""
 
+import hashlib
+import hmac
 import os
 from datetime import UTC, datetime
 
@@ -35,3 +37,8 @@ def initialise(store: Store, *, salt: str | None = None, now: datetime | None = 
             "use the Ingot that wrote it"
         )
     return str(record["salt"])
+
+
+def span_key(store: Store) -> bytes:
+    """32 bytes for keyed hashes of what span rules find, derived from the salt: the same value, the same hash."""
+    return hmac.digest(bytes.fromhex(initialise(store)), b"ingot-spans", hashlib.sha256)

@@ -28,7 +28,7 @@ from datasets_pipeline.rules.ip_addresses import is_ipv4, is_ipv6, is_public_ipv
 from datasets_pipeline.rules.verdicts import Check, Verdicts, first_failing
 from ingot.schemas import SPAN
 
-VERSION = "1"
+VERSION = "2"
 KIND = "span"
 LANGUAGES = None
 """Valid everywhere: addresses look alike in all languages."""
@@ -101,9 +101,9 @@ _PREFILTER_IPV4 = r"\d\.\d{1,3}\.\d{1,3}\.\d"
 _PREFILTER_IPV6 = r"[0-9A-Fa-f:]:[0-9A-Fa-f:]*:"
 
 
-def find_spans(config: Config, text: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """list<SPAN> per row: sorted, not overlapping, in UTF-8 bytes of the text; empty where nothing was found."""
-    column = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
+def find_spans(config: Config, documents: pa.Table, key: bytes) -> pa.Table:
+    """Column spans, list<SPAN> per row: sorted, not overlapping, in UTF-8 bytes of the text; empty where none is."""
+    column = documents["text"].combine_chunks()
     candidates = (
         (_emails, _candidates(column, _PREFILTER_EMAIL, config.emails)),
         (_ipv4_addresses, _candidates(column, _PREFILTER_IPV4, config.ip_addresses)),
@@ -115,12 +115,12 @@ def find_spans(config: Config, text: pa.ChunkedArray | pa.Array) -> pa.Array:
         spans = [span for find, rows in candidates if rows[row] for span in find(data, config.reserved)]
         if spans:
             found[int(row)] = _without_overlaps(spans)
-    return _as_array(found, len(column))
+    return pa.table({"spans": _as_array(found, len(column))})
 
 
-def judge(config: Config, features: pa.Table, spans: pa.Array) -> Verdicts:
+def judge(config: Config, features: pa.Table, found: pa.Table) -> Verdicts:
     """With policy drop: reason pii_found, the score being the number of spans, the threshold 0. Else all pass."""
-    count = pc.fill_null(pc.list_value_length(spans), 0)
+    count = pc.fill_null(pc.list_value_length(found["spans"]), 0)
     if isinstance(count, pa.ChunkedArray):
         count = count.combine_chunks()
     numbers = count.to_numpy(zero_copy_only=False).astype(np.float64)
@@ -220,6 +220,7 @@ def _as_array(found: dict[int, list[Found]], num_rows: int) -> pa.Array:
             pa.array([end for _, end, _ in flat], pa.int32()),
             pa.array(kinds, pa.string()),
             pa.array([EMAIL_REPLACEMENT if kind == "email" else IP_REPLACEMENT for kind in kinds], pa.string()),
+            pa.nulls(len(kinds), pa.string()),
         ],
         fields=list(SPAN),
     )

@@ -156,6 +156,7 @@ CUTTER = '''
 import pyarrow as pa
 from pydantic import BaseModel
 from datasets_pipeline.rules.verdicts import first_failing
+from ingot.schemas import SPAN
 import numpy as np
 
 VERSION, KIND = "1", "span"
@@ -165,18 +166,18 @@ class Config(BaseModel):
     end: str
     replacement: str | None = None
 
-def find_spans(config, text):
+def find_spans(config, documents, key):
     rows = []
-    for value in text.to_pylist():
+    for value in documents["text"].to_pylist():
         data, spans, position = value.encode(), [], 0
         while (start := data.find(config.start.encode(), position)) >= 0:
             end = data.find(config.end.encode(), start + 1)
             position = len(data) if end < 0 else end + len(config.end.encode())
             spans.append({"start": start, "end": position, "kind": "cut", "replacement": config.replacement})
         rows.append(spans)
-    return pa.array(rows)
+    return pa.table({"spans": pa.array(rows, pa.list_(SPAN))})
 
-def judge(config, features, spans):
+def judge(config, features, found):
     return first_failing([], np.ones(len(features), dtype=bool))
 '''
 

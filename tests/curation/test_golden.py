@@ -18,6 +18,7 @@ from datasets_pipeline.dedup.minhash import SIGNATURE_VERSION
 from datasets_pipeline.parallel import InProcessPool
 from ingot.digests import digest_of, sha256_file, sha256_hex
 from ingot.parquet import read_table
+from ingot.store_identity import span_key
 from tests.curation.pages import ADDRESS, GERMAN, made_up, page
 from tests.curation.road import Night, Road
 
@@ -39,10 +40,10 @@ GOLDEN = {
     "extraction": ("16e21d5dfc13", "b06e99c4adc6"),
     "features": ("1-70ca1b5bb204", "735a033e503a"),
     "signatures": ("1-unicode14.0.0", "c7c22ccfca3e"),
-    "spans": ("pii 1", "c5e43d17b8f8"),
+    "spans": ("pii 2", "949f9e7bd5a5"),
     "snapshot": ("16e21d5dfc13", "dee5e57c4a09"),
-    "decisions": ("8677433206ae", "303cf8c667b0"),
-    "content": ("8677433206ae", "62a669e504d1"),
+    "decisions": ("4e803f7ee83a", "de788ecc34d8"),
+    "content": ("4e803f7ee83a", "62a669e504d1"),
     "tokens": ("1 0.23.3", "3196aae9642b"),
 }
 
@@ -76,7 +77,7 @@ def values_of(road: Road, night: Night) -> dict[str, tuple[str, Any]]:
         for key, rows in (
             (f"documents/{file.unit}.parquet", documents),
             (features_key(file.unit), features),
-            (spans_key(span_config_digest(pii), file.unit), spans),
+            (spans_key(span_config_digest(pii, span_key(store)), file.unit), spans),
         ):
             part = read_table(store, key).slice(file.first_row, file.num_rows).to_pylist()
             rows.extend([source, file.uri, plain(row)] for row in part)

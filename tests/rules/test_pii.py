@@ -9,14 +9,19 @@ import pyarrow as pa
 import pytest
 
 from datasets_pipeline.rules import pii
+from ingot.schemas import SPAN
 from tests.features.feature_rows import features_of
 from tests.rules.verdict_rows import rows
 
 PRESIDIO = Path(__file__).parents[3] / "shared" / "data" / "pii" / "presidio_synth.jsonl.gz"
 
 
+def found_by(config: pii.Config, text: pa.Array | pa.ChunkedArray) -> pa.Table:
+    return pii.find_spans(config, pa.table({"text": text}), bytes(32))
+
+
 def spans_of(text: str, **options: object) -> list[dict]:
-    return pii.find_spans(pii.Config(**options), pa.array([text], pa.large_string())).to_pylist()[0]
+    return found_by(pii.Config(**options), pa.array([text], pa.large_string()))["spans"].to_pylist()[0]
 
 
 def found_in(text: str, **options: object) -> list[str]:
@@ -87,29 +92,29 @@ def test_spans_carry_kind_and_replacement_and_are_sorted_without_overlap() -> No
 
 def test_rows_stay_aligned_in_chunks_slices_and_types() -> None:
     texts = ["x@y.org", "", "clean", "ü 81.2.69.142", "z@y.org"]
-    whole = pii.find_spans(pii.Config(), pa.array(texts, pa.large_string()))
-    assert [len(spans) for spans in whole.to_pylist()] == [1, 0, 0, 1, 1]
+    whole = found_by(pii.Config(), pa.array(texts, pa.large_string()))
+    assert [len(spans) for spans in whole["spans"].to_pylist()] == [1, 0, 0, 1, 1]
     chunked = pa.chunked_array([pa.array(texts[:2], pa.large_string()), pa.array(texts[2:], pa.large_string())])
-    assert pii.find_spans(pii.Config(), chunked).equals(whole)
+    assert found_by(pii.Config(), chunked).equals(whole)
     sliced = pa.array(["q@y.org", *texts], pa.large_string()).slice(1)
-    assert pii.find_spans(pii.Config(), sliced).equals(whole)
-    assert pii.find_spans(pii.Config(), pa.array(texts, pa.string())).equals(whole)
-    assert len(pii.find_spans(pii.Config(), pa.array([], pa.large_string()))) == 0
+    assert found_by(pii.Config(), sliced).equals(whole)
+    assert found_by(pii.Config(), pa.array(texts, pa.string())).equals(whole)
+    assert len(found_by(pii.Config(), pa.array([], pa.large_string()))) == 0
 
 
 def test_the_drop_policy_names_a_reason_and_counts() -> None:
     texts = pa.array(["x@y.org and 81.2.69.142", "clean"], pa.large_string())
     for policy, reason in (("drop", "pii_found"), ("redact", None)):
         config = pii.Config(policy=policy)
-        verdicts = pii.judge(config, features_of(texts.to_pylist()), pii.find_spans(config, texts))
+        verdicts = pii.judge(config, features_of(texts.to_pylist()), found_by(config, texts))
         first = (reason, 2.0, 0.0, False) if reason else (None, None, None, False)
         assert rows(verdicts) == [first, (None, None, None, False)]
 
 
 def test_rows_without_spans_pass_the_drop_policy() -> None:
     config = pii.Config(policy="drop")
-    spans = pa.array([None, []], pii.find_spans(config, pa.array([""], pa.large_string())).type)
-    assert [row[0] for row in rows(pii.judge(config, features_of(["", ""]), spans))] == [None, None]
+    found = pa.table({"spans": pa.array([None, []], pa.list_(SPAN))})
+    assert [row[0] for row in rows(pii.judge(config, features_of(["", ""]), found))] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -129,9 +134,8 @@ def test_every_labelled_address_of_a_public_set_is_found_and_nothing_else() -> N
     kinds = {"EMAIL_ADDRESS": "email", "IP_ADDRESS": "ip_address"}
     with gzip.open(PRESIDIO, "rt") as lines:
         labelled = [json.loads(line) for line in lines]
-    found = pii.find_spans(
-        pii.Config(reserved=True), pa.array([row["text"] for row in labelled], pa.large_string())
-    ).to_pylist()
+    texts = pa.array([row["text"] for row in labelled], pa.large_string())
+    found = found_by(pii.Config(reserved=True), texts)["spans"].to_pylist()
     expected_total = wrong = 0
     for row, spans in zip(labelled, found, strict=True):
         text = row["text"]
@@ -147,5 +151,5 @@ def test_every_labelled_address_of_a_public_set_is_found_and_nothing_else() -> N
 
 
 def test_the_rule_declares_what_it_is() -> None:
-    assert (pii.KIND, pii.VERSION) == ("span", "1")
+    assert (pii.KIND, pii.VERSION) == ("span", "2")
     assert all(field.description for field in pii.Config.model_fields.values())

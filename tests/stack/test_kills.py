@@ -43,15 +43,15 @@ from datasets_pipeline.rules.pii import Config as _Pii, find_spans as _find, jud
 VERSION, KIND, LANGUAGES = "1", "span", None
 class Config(BaseModel):
     label: str = ""
-def find_spans(config, text):
+def find_spans(config, documents, key):
     held = Path(os.environ.get("HOLD_FILE", "/nowhere"))
     if held.exists():
         (held.parent / "held").touch()
     while held.exists():
         time.sleep(0.1)
-    return _find(_Pii(emails=False, ip_addresses=False), text)
-def judge(config, features, spans):
-    return _judge(_Pii(), features, spans)
+    return _find(_Pii(emails=False, ip_addresses=False), documents, key)
+def judge(config, features, found):
+    return _judge(_Pii(), features, found)
 '''
 RECIPE = """
 corpus: {corpus}

@@ -1,7 +1,4 @@
-"""What a document's text is after its edits, as an id: two texts that redaction made equal are one text.
-
-Reads the text of edited documents only; runs in workers, returns ids.
-"""
+"""Ids after edits, as a list."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

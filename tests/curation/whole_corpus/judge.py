@@ -1,45 +1,22 @@
-"""Let every rule of a recipe judge every document, from stored features and spans (CONTRACTS 4).
-
-Reads no text: a changed threshold costs seconds. A rule that does not fit a document's language or
-medium abstains; a document outside a rule's `when` is not judged by it. Both are counted.
-"""
+"""Every rule over a whole table of documents."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets_pipeline.analyse import features_key, rule_version, span_config_digest, spans_key
+from datasets_pipeline.analyse import features_key, span_config_digest, spans_key
 from datasets_pipeline.document_access import RULE_COLUMNS
 from datasets_pipeline.edits import Span
+from datasets_pipeline.judge import Judgement, in_scope, rule_config_digest
 from datasets_pipeline.rules.verdicts import Verdicts
 from ingot import registry
-from ingot.config import RuleEntry, Scope, resolved
-from ingot.digests import digest_of
+from ingot.config import RuleEntry
 from ingot.parquet import read_table
 from ingot.schemas import SPAN
 from ingot.storage import Store
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What one rule said about each document (rows as in the documents table)."""
-
-    rule: RuleEntry
-    config_digest: str
-    judged: np.ndarray
-    """bool [n]: inside the rule's scope, and not abstained."""
-    verdicts: Verdicts
-    spans: pa.Array | None
-    """list<SPAN> [n] of a span rule; null where there is none."""
-    num_abstained: int
-
-
-def rule_config_digest(rule: RuleEntry) -> str:
-    """Identity of a rule as configured, its scope included."""
-    return digest_of({**resolved(rule), "version": rule_version(rule.rule)})
+from ingot.store_identity import span_key
 
 
 def document_features(store: Store, documents: pa.Table) -> pa.Table:
@@ -81,11 +58,12 @@ def _judge_one(store: Store, rule: RuleEntry, documents: pa.Table, features: pa.
     inside = in_scope(rule.when, features) & ~failed
     spans: pa.Array | None = None
     if module.KIND == "span":
-        digest = span_config_digest(rule)
-        gathered = _gather(store, documents, lambda unit: spans_key(digest, unit))["spans"].combine_chunks()
-        none = pa.nulls(len(gathered), pa.list_(SPAN))
-        spans = pc.if_else(pa.array(inside), gathered, none)
-        verdicts = module.judge(rule.config, features, spans)
+        digest = span_config_digest(rule, span_key(store))
+        found = _gather(store, documents, lambda unit: spans_key(digest, unit)).drop_columns(["doc_id"])
+        none = pa.nulls(len(found), pa.list_(SPAN))
+        spans = pc.if_else(pa.array(inside), found["spans"].combine_chunks(), none)
+        found = found.set_column(found.column_names.index("spans"), "spans", spans)
+        verdicts = module.judge(rule.config, features, found)
     else:
         verdicts = module.judge(rule.config, features)
     abstained = verdicts.abstained.to_numpy(zero_copy_only=False) & inside
@@ -97,18 +75,6 @@ def _judge_one(store: Store, rule: RuleEntry, documents: pa.Table, features: pa.
         abstained=pa.array(abstained),
     )
     return Judgement(rule, rule_config_digest(rule), inside & ~abstained, scoped, spans, int(abstained.sum()))
-
-
-def in_scope(scope: Scope | None, features: pa.Table) -> np.ndarray:
-    """bool [n]: documents that a `when` names; all of them without one."""
-    inside = np.ones(len(features), bool)
-    if scope is None:
-        return inside
-    for wanted, column in ((scope.source, "source"), (scope.language, "language"), (scope.media, "media_type")):
-        if wanted is not None:
-            values = [wanted] if isinstance(wanted, str) else list(wanted)
-            inside &= pc.is_in(features[column], value_set=pa.array(values)).to_numpy(zero_copy_only=False)
-    return inside
 
 
 def spans_of(judgements: Sequence[Judgement], row: int) -> list[list[Span]]:

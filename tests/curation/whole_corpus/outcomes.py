@@ -1,8 +1,4 @@
-"""One outcome for every document: where it goes, or the verdict that owns its drop (CONTRACTS 4 to 6).
-
-The first rule in recipe order owns a drop; what no rule drops is held out, excluded for being near a
-held-out document, dropped as a near-duplicate, or kept, in this order.
-"""
+"""Outcomes as lists."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

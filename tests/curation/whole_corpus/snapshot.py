@@ -1,8 +1,4 @@
-"""The source snapshot of a run: every open occurrence, and the documents they amount to (CONTRACTS 1, 2).
-
-Reads documents/ without their text. What comes out is a function of the open occurrences alone: not
-of runs, units or the order of sources in the recipe.
-"""
+"""Occurrences and documents as whole tables."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

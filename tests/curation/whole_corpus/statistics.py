@@ -1,4 +1,4 @@
-"""The numbers of a corpus version: the books that must balance, and the counts of its data card."""
+"""The numbers of a version, counted row by row."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
