@@ -102,9 +102,9 @@ def near_anchors(unit: SignatureUnit) -> tuple[np.ndarray, np.ndarray, np.ndarra
     row, anchor = pairs // len(anchors.document), pairs % len(anchors.document)
     estimate = np.empty(len(pairs))
     for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-        piece = slice(start, start + _PAIRS_AT_ONCE)
-        equal = (signatures[row[piece]] == anchors.signatures[anchor[piece]]).sum(axis=1)
-        estimate[piece] = equal / NUM_PERMUTATIONS
+        some = slice(start, start + _PAIRS_AT_ONCE)
+        equal = (signatures[row[some]] == anchors.signatures[anchor[some]]).sum(axis=1)
+        estimate[some] = equal / NUM_PERMUTATIONS
     close = estimate >= heldout.ESTIMATE_FLOOR
     return unit.documents[row[close]], anchors.document[anchor[close]], estimate[close]
 

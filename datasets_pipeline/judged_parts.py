@@ -117,7 +117,8 @@ def judging(place: Workplace, recipe: Recipe, census: Census, units: int, salt: 
         (rule.rule, rule.id, rule.when.model_dump_json() if rule.when else None, rule.config.model_dump_json())
         for rule in recipe.rules
     )
-    return Judging(place, census, units, rules, recipe.classifications, salt, recipe.heldout.share)
+    classes = tuple(recipe.classifications) if recipe.classifications is not None else None
+    return Judging(place, census, units, rules, classes, salt, recipe.heldout.share)
 
 
 @lru_cache(maxsize=4)
