@@ -21,6 +21,7 @@ from datasets_pipeline.dedup.minhash import SIGNATURE_VERSION
 from datasets_pipeline.judged_parts import Judged
 from datasets_pipeline.parallel import Pool, finish_all
 from datasets_pipeline.snapshot import OpenUnit
+from ingot.errors import NotFoundError
 from ingot.parquet import num_rows, read_groups, read_table, write_table
 from ingot.schemas import HISTORY
 from ingot.storage import Store
@@ -95,7 +96,10 @@ def write_segment(unit: SegmentUnit) -> None:
 
 def merge_segments(unit: MergeUnit) -> None:
     """Make one segment of several, then remove them; runs in a worker."""
-    table = pa.concat_tables([read_table(unit.store, key) for key in unit.keys])
+    try:
+        table = pa.concat_tables([read_table(unit.store, key) for key in unit.keys])
+    except NotFoundError:  # a run beside this one merges them
+        return
     ids = id_keys(table["doc_id"])
     band, key = table["band"].to_numpy(), table["key"].to_numpy()
     order = np.lexsort((ids, key, band))

@@ -20,6 +20,7 @@ from datasets_pipeline.exchange import Workplace
 from datasets_pipeline.judged_parts import Judged
 from datasets_pipeline.parallel import Pool, finish_all
 from datasets_pipeline.snapshot import OpenUnit
+from ingot.errors import NotFoundError
 from ingot.parquet import num_rows, read_table, write_table
 from ingot.schemas import PAIRS
 from ingot.storage import Store
@@ -119,7 +120,10 @@ class PairVerifier:
         wanted = left * num + right
         order = np.argsort(wanted)
         for key in self._segments:
-            table = read_table(self._place.store, key)
+            try:
+                table = read_table(self._place.store, key)
+            except NotFoundError:  # a run beside this one merged it: what it held is measured again
+                continue
             rows = [np.minimum(np.searchsorted(ids, id_keys(table[name])), num - 1) for name in ("left", "right")]
             here = (ids[rows[0]] == id_keys(table["left"])) & (ids[rows[1]] == id_keys(table["right"]))
             codes = rows[0][here] * num + rows[1][here]
@@ -191,7 +195,10 @@ def compare(unit: CompareUnit) -> np.ndarray:
 
 
 def _merge_small(store: Store, pool: Pool) -> None:
-    sizes = {key: num_rows(store, key) for key in store.list(f"{_PREFIX}/")}
+    try:
+        sizes = {key: num_rows(store, key) for key in store.list(f"{_PREFIX}/")}
+    except NotFoundError:  # a run beside this one merges them
+        return
     small = sorted((key for key, size in sizes.items() if size < _SEGMENT_PAIRS // 2), key=lambda k: (sizes[k], k))
     if len(small) <= _MAX_SMALL_SEGMENTS:
         return
@@ -205,7 +212,10 @@ def _merge_small(store: Store, pool: Pool) -> None:
 
 def merge_pairs(unit: MergeUnit) -> None:
     """Make one segment of several, then remove them; runs in a worker."""
-    table = pa.concat_tables([read_table(unit.store, key) for key in unit.keys])
+    try:
+        table = pa.concat_tables([read_table(unit.store, key) for key in unit.keys])
+    except NotFoundError:  # a run beside this one merges them
+        return
     left, right = id_keys(table["left"]), id_keys(table["right"])
     order = np.lexsort((right, left))
     once = np.ones(len(order), bool)
