@@ -24,18 +24,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from near_duplicates import DOCUMENTS, Peer, labelled_texts, num_megabytes
+from peers import DOCUMENTS, Peer, labelled_texts, num_megabytes
 from pydantic import ValidationError
 
 from datasets_pipeline.acquire import SourceSnapshot, units_of
 from datasets_pipeline.analyse import analyse
-from datasets_pipeline.classification_order import class_ranks
+from datasets_pipeline.census import take_census
 from datasets_pipeline.curate import acquire_source
 from datasets_pipeline.dedup import minhash
+from datasets_pipeline.exchange import workplace
 from datasets_pipeline.features import compute_features
-from datasets_pipeline.judge import document_features, judge
+from datasets_pipeline.judged_parts import judge_all, judging
 from datasets_pipeline.parallel import InProcessPool
-from datasets_pipeline.snapshot import distinct_documents, open_occurrences
+from datasets_pipeline.snapshot import open_units
 from ingot import registry, store_identity
 from ingot.config import Recipe, parse_recipe
 from ingot.settings import Settings
@@ -159,8 +160,7 @@ class _Night:
             acquire_source(self._store, entry, settings, self._pool, now=now) for entry in self.recipe.sources
         ]
         self._units = units_of(self._store, self._snapshots)
-        occurrences = open_occurrences(self._store, self.recipe.sources, self._snapshots)
-        self._documents = distinct_documents(occurrences, class_ranks(self.recipe.classifications))
+        self._open = open_units(self._store, self.recipe.sources, self._snapshots)
 
     def run(self) -> float:
         """Processor seconds from stored documents to every rule's judgement."""
@@ -171,8 +171,10 @@ class _Night:
 
     def _decide(self) -> None:
         analyse(self._store, self._units, self.recipe.rules, self._pool)
-        features = document_features(self._store, self._documents)
-        judge(self._store, self.recipe.rules, self._documents, features)
+        with workplace(self._store, "decide") as place:
+            census = take_census(place, self._open, self._pool)
+            work = judging(place, self.recipe, census, len(self._open), bytes(16))
+            judge_all(work, self._open, self._pool)
 
 
 def _recipe(source: Path, *, stated: bool) -> Recipe:

@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
-from near_duplicates import DOCUMENTS, labelled_texts, num_megabytes
+from peers import DOCUMENTS, labelled_texts, num_megabytes
 
 from datasets_pipeline.features import COLUMNS, compute_features
 

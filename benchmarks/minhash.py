@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from near_duplicates import DOCUMENTS, Peer, labelled_texts, num_megabytes
+from peers import DOCUMENTS, Peer, labelled_texts, num_megabytes
 
 from datasets_pipeline.dedup import minhash
 

@@ -12,13 +12,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets_pipeline import heldout
-from datasets_pipeline.dedup import near
-from datasets_pipeline.dedup.clusters import REASONS
 from datasets_pipeline.judge import Judgement
-from datasets_pipeline.outcomes import ANALYSIS_RULE, EDITS_RULE, HELDOUT_RULE, NEAR_RULE, Outcome, OwnVerdicts
+from datasets_pipeline.outcomes import (
+    ANALYSIS_RULE,
+    EDITS_RULE,
+    HELDOUT_RULE,
+    NEAR_RULE,
+    Losses,
+    Outcome,
+    OwnVerdicts,
+    loss_reasons,
+)
 from ingot.manifest import DecisionsEntry
 from ingot.parquet import write_table
-from ingot.schemas import DECISIONS, DOC_ID, SPAN
+from ingot.schemas import DECISIONS, SPAN
 from ingot.storage import Store
 
 _CUT_BITS = 13
@@ -30,8 +37,8 @@ def decision_table(
     features: pa.Table,
     judgements: Sequence[Judgement],
     own: OwnVerdicts,
-    duplicates: near.NearDuplicates,
-    splits: heldout.SplitAssignment,
+    duplicates: Losses,
+    excluded: Losses,
     outcome: Outcome,
     threshold: float,
 ) -> pa.Table:
@@ -58,28 +65,27 @@ def decision_table(
                 )
             )  # fmt: skip
     after = len(judgements) + 1
-    for number, name in enumerate((ANALYSIS_RULE, EDITS_RULE)):
-        mine = sorted(row for row, (rule, _) in own.items() if rule == name)
-        reasons = pa.array([own[row][1] for row in mine], pa.string())
-        parts.append(_rows(ids.take(pa.array(mine, pa.int64())), after + number, "dropped", name, reason=reasons))
-    lost = np.flatnonzero(duplicates.reason)
+    for number, (name, reason, mine) in enumerate(
+        ((ANALYSIS_RULE, "analysis_failed", own.failed), (EDITS_RULE, "empty_after_edit", own.empty))
+    ):
+        reasons = pa.repeat(pa.scalar(reason, pa.string()), len(mine))
+        parts.append(_rows(ids.take(pa.array(mine)), after + number, "dropped", name, reason=reasons))
     parts.append(
         _rows(
-            ids.take(pa.array(lost)), after + 2, "dropped", NEAR_RULE,
-            reason=pa.array([REASONS[code] for code in duplicates.reason[lost]], pa.string()),
-            score=pa.array(duplicates.jaccard[lost], pa.float64()),
-            threshold=pa.array([threshold] * len(lost), pa.float64()),
-            other=ids.take(pa.array(duplicates.representative[lost])),
+            ids.take(pa.array(duplicates.row)), after + 2, "dropped", NEAR_RULE,
+            reason=loss_reasons(duplicates),
+            score=pa.array(duplicates.jaccard, pa.float64()),
+            threshold=pa.repeat(pa.scalar(threshold, pa.float64()), len(duplicates.row)),
+            other=duplicates.other,
         )
     )  # fmt: skip
-    excluded = np.flatnonzero(splits.split == heldout.EXCLUDED)
     parts.append(
         _rows(
-            ids.take(pa.array(excluded)), after + 3, "dropped", HELDOUT_RULE,
-            reason=pa.array([heldout.EXCLUDED_REASON] * len(excluded), pa.string()),
-            score=pa.array(splits.jaccard[excluded], pa.float64()),
-            threshold=pa.array([heldout.NEIGHBOUR_THRESHOLD] * len(excluded), pa.float64()),
-            other=ids.take(pa.array(splits.near[excluded])),
+            ids.take(pa.array(excluded.row)), after + 3, "dropped", HELDOUT_RULE,
+            reason=pa.repeat(pa.scalar(heldout.EXCLUDED_REASON, pa.string()), len(excluded.row)),
+            score=pa.array(excluded.jaccard, pa.float64()),
+            threshold=pa.repeat(pa.scalar(heldout.NEIGHBOUR_THRESHOLD, pa.float64()), len(excluded.row)),
+            other=excluded.other,
         )
     )  # fmt: skip
     table = pa.concat_tables(parts)
@@ -90,17 +96,17 @@ def decision_table(
 
 def _final_rows(documents: pa.Table, features: pa.Table, outcome: Outcome) -> pa.Table:
     num = len(documents)
-    names = {"train": "kept", "heldout": "heldout", None: "dropped"}
+    said = pc.if_else(pc.equal(outcome.split, "train"), "kept", outcome.split)
     columns: dict[str, Any] = {
         "doc_id": documents["doc_id"],
         "verdict_order": pa.array(np.zeros(num, np.int32)),
-        "final": pa.array([True] * num, pa.bool_()),
-        "outcome": pa.array([names[split] for split in outcome.split], pa.string()),
-        "rule": pa.array(outcome.rule, pa.string()),
-        "reason": pa.array(outcome.reason, pa.string()),
-        "score": pa.array(outcome.score, pa.float64()),
-        "threshold": pa.array(outcome.threshold, pa.float64()),
-        "other_doc_id": pa.array(outcome.other, DOC_ID),
+        "final": pa.repeat(pa.scalar(True), num),
+        "outcome": pc.fill_null(said, "dropped"),
+        "rule": outcome.rule,
+        "reason": outcome.reason,
+        "score": outcome.score,
+        "threshold": outcome.threshold,
+        "other_doc_id": outcome.other,
         "spans": pa.nulls(num, pa.list_(SPAN)),
         "config_digest": pa.nulls(num, pa.string()),
         "source": documents["source"],
@@ -131,15 +137,15 @@ def _rows(
     given: dict[str, Any] = {
         "doc_id": ids,
         "verdict_order": pa.array(np.full(num, order, np.int32)),
-        "final": pa.array([False] * num, pa.bool_()),
-        "outcome": pa.array([outcome] * num, pa.string()),
-        "rule": pa.array([rule] * num, pa.string()),
+        "final": pa.repeat(pa.scalar(False), num),
+        "outcome": pa.repeat(pa.scalar(outcome, pa.string()), num),
+        "rule": pa.repeat(pa.scalar(rule, pa.string()), num),
         "reason": reason,
         "score": score,
         "threshold": threshold,
         "other_doc_id": other,
         "spans": spans,
-        "config_digest": pa.array([config_digest] * num, pa.string()),
+        "config_digest": pa.repeat(pa.scalar(config_digest, pa.string()), num),
     }
     columns = [
         given[field.name].cast(field.type) if given.get(field.name) is not None else pa.nulls(num, field.type)
@@ -150,14 +156,13 @@ def _rows(
 
 def write_decisions(store: Store, decisions: pa.Table) -> list[DecisionsEntry]:
     """Cut after documents whose hash ends in zero bits, so that versions share what did not change."""
-    ids = decisions["doc_id"].to_pylist()
+    ids = decisions["doc_id"].combine_chunks()
+    last_rows = np.flatnonzero(np.r_[_differs(ids), True]) if len(ids) else np.empty(0, np.int64)
+    last_ids = ids.take(pa.array(last_rows)).to_pylist()
     entries: list[DecisionsEntry] = []
     start = 0
-    for row, doc_id in enumerate(ids):
-        last_of_document = row + 1 == len(ids) or ids[row + 1] != doc_id
-        if not last_of_document:
-            continue
-        if row + 1 == len(ids) or row + 1 - start >= _MAX_ROWS or _cuts(doc_id):
+    for row, doc_id in zip(last_rows.tolist(), last_ids, strict=True):
+        if row + 1 == len(ids) or row + 1 - start >= _MAX_ROWS or cuts_after(doc_id):
             part = decisions.slice(start, row + 1 - start)
             written = write_table(store, part, "decisions")
             entries.append(
@@ -165,7 +170,7 @@ def write_decisions(store: Store, decisions: pa.Table) -> list[DecisionsEntry]:
                     sha256=written.sha256,
                     rows=written.rows,
                     bytes=written.bytes,
-                    first_doc_id=ids[start].hex(),
+                    first_doc_id=ids[start].as_py().hex(),
                     last_doc_id=doc_id.hex(),
                 )
             )
@@ -173,6 +178,14 @@ def write_decisions(store: Store, decisions: pa.Table) -> list[DecisionsEntry]:
     return entries
 
 
-def _cuts(doc_id: bytes) -> bool:
+def cuts_after(doc_id: bytes) -> bool:
+    """Whether the record is cut behind a document wherever it stands: one in 8,192."""
     digest = hashlib.blake2b(doc_id, digest_size=8, person=b"ingot-decisions").digest()
     return int.from_bytes(digest, "little") & ((1 << _CUT_BITS) - 1) == 0
+
+
+def _differs(ids: pa.Array) -> np.ndarray:
+    """bool [n - 1]: whether each id differs from the next one."""
+    data = np.frombuffer(ids.buffers()[1], np.uint64, count=2 * (ids.offset + len(ids)))[2 * ids.offset :]
+    words = data.reshape(-1, 2)
+    return (words[1:] != words[:-1]).any(axis=1)

@@ -66,6 +66,20 @@ def distributions(features: pa.Table, kept: Bools) -> dict[str, dict[str, Any]]:
     return found
 
 
+def sum_distributions(parts: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """`distributions` of all parts together."""
+    return {
+        measure.name: {
+            "edges": list(measure.edges),
+            **{
+                name: np.sum([part[measure.name][name] for part in parts], axis=0, dtype=np.int64).tolist()
+                for name in ("documents", "kept")
+            },
+        }
+        for measure in MEASURES
+    }
+
+
 def binned(values: Floats, edges: Sequence[float]) -> list[int]:
     """Documents in each of the len(edges) + 1 bins; NaN is in none."""
     defined = values[~np.isnan(values)]

@@ -72,22 +72,31 @@ def document_facts(
     occurrences: pa.Table, order: Sequence[bytes], ranks: Mapping[str, int]
 ) -> dict[str, pa.Array | pa.ChunkedArray]:
     """Columns of the documents, rows as in `order` (their ids): classification, retain_until, VALUES_OF_PLACES."""
-    ids = occurrences["doc_id"].to_pylist()
+    num = len(order)
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
+    stated = [name for name in ACCESS_FACTS if occurrences[name].null_count < len(occurrences)]
+    ids = occurrences["doc_id"].to_pylist() if stated else []
     for name, values_name in VALUES_OF_PLACES.items():
+        if name not in stated:
+            unknown = pa.repeat(pa.scalar(UNKNOWN, pa.string()), num)
+            columns[values_name] = pa.ListArray.from_arrays(pa.array(range(num + 1), pa.int32()), unknown)
+            if name == "classification":
+                columns[name] = unknown
+            continue
         values = _values_by_document(ids, occurrences[name], order)
         columns[values_name] = pa.array(values, pa.list_(pa.string()))
         if name == "classification":
             strictest = {key: strictest_class(key, ranks) for key in set(values)}
             columns[name] = pa.array([strictest[key] for key in values], pa.string())
-    ends = _values_by_document(ids, occurrences["retain_until"], order)
-    columns["retain_until"] = pa.array([_earliest(days) for days in ends], pa.string())
+    if "retain_until" in stated:
+        ends = _values_by_document(ids, occurrences["retain_until"], order)
+        columns["retain_until"] = pa.array([_earliest(days) for days in ends], pa.string())
+    else:
+        columns["retain_until"] = pa.nulls(num, pa.string())
     return columns
 
 
 def _values_by_document(ids: Sequence[bytes], column: pa.ChunkedArray, order: Sequence[bytes]) -> list[tuple[str, ...]]:
-    if column.null_count == len(column):
-        return [(UNKNOWN,)] * len(order)
     found: dict[bytes, set[str]] = {}
     for doc_id, value in zip(ids, column.to_pylist(), strict=True):
         found.setdefault(doc_id, set()).add(value or UNKNOWN)

@@ -3,74 +3,111 @@
 Reads the text of edited documents only; runs in workers, returns ids.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from datasets_pipeline.dedup.edges import ScoredPairs
-from datasets_pipeline.edits import Span, apply_spans
+from datasets_pipeline.edits import apply_spans
+from datasets_pipeline.exchange import Workplace, read_part
+from datasets_pipeline.judged_parts import Judged, Judging
 from datasets_pipeline.normalize import document_id
-from datasets_pipeline.parallel import Killed, Pool
-from ingot.errors import DataError
+from datasets_pipeline.parallel import Pool, finish_all
+from datasets_pipeline.snapshot import OpenUnit
 from ingot.parquet import read_table
-from ingot.storage import Store
 
 
 @dataclass(frozen=True)
 class EditUnit:
-    """Edited documents whose text lies in one unit: positions in the documents table, rows of the unit."""
+    """Edited documents whose text lies in one unit, and the parts that hold their spans."""
 
-    store: Store
+    place: Workplace
+    number: int
     unit: str
-    positions: tuple[int, ...]
-    rows: tuple[int, ...]
-    spans: tuple[tuple[Span, ...], ...] = field(repr=False)
+    parts: tuple[int, ...]
 
 
-def edited_ids(store: Store, documents: pa.Table, edits: Sequence[Sequence[Span]], pool: Pool) -> list[bytes | None]:
-    """The id of each document's text after its edits: its doc_id when it has none, None when nothing is left."""
-    ids: list[bytes | None] = list(documents["doc_id"].to_pylist())
-    units, rows = documents["unit"].to_pylist(), documents["row"].to_pylist()
-    by_unit: dict[str, list[int]] = {}
-    for position, spans in enumerate(edits):
-        if spans:
-            by_unit.setdefault(units[position], []).append(position)
-    tasks = [
-        EditUnit(store, unit, tuple(members), tuple(rows[p] for p in members), tuple(tuple(edits[p]) for p in members))
-        for unit, members in sorted(by_unit.items())
-    ]
-    for done in pool.map(edit_unit, tasks):
-        if isinstance(done, Killed):
-            raise DataError(f"editing documents of unit {done.unit.unit} killed its worker; give workers more memory")
-        for position, edited in zip(done.unit.positions, done.result, strict=True):
-            ids[position] = edited
-    return ids
+@dataclass(frozen=True)
+class EditedIds:
+    """Documents with edits, ascending by number, and the ids of their texts afterwards."""
+
+    document: np.ndarray
+    """int64 [e]"""
+    after: np.ndarray
+    """S16 [e]; of no meaning where nothing is left."""
+    is_empty: np.ndarray
+    """bool [e]: nothing is left."""
+
+    def after_of(self, judged: Judged, documents: np.ndarray) -> np.ndarray:
+        """S16: the id of each document's text after its edits, its own where it has none."""
+        ids = judged.doc_id[documents].copy()
+        if len(self.document):
+            at = np.minimum(np.searchsorted(self.document, documents), len(self.document) - 1)
+            is_edited = self.document[at] == documents
+            ids[is_edited] = self.after[at[is_edited]]
+        return ids
 
 
-def edit_unit(unit: EditUnit) -> list[bytes | None]:
-    """Ids after edits of one unit's documents; runs in a worker."""
-    column = read_table(unit.store, f"documents/{unit.unit}.parquet", columns=["text"])["text"]
-    texts = column.take(pa.array(unit.rows, pa.int64())).to_pylist()
-    edited = [apply_spans(text, spans) for text, spans in zip(texts, unit.spans, strict=True)]
-    return [document_id(text) if text else None for text in edited]
+def edited_ids(judging: Judging, judged: Judged, units: list[OpenUnit], pool: Pool) -> EditedIds:
+    """The id of each edited document's text after its edits."""
+    parts_of: dict[int, list[int]] = {}
+    for part, places in enumerate(judged.edited):
+        for place in places.tolist():
+            parts_of.setdefault(place, []).append(part)
+    tasks = [EditUnit(judging.place, k, units[k].unit, tuple(parts)) for k, parts in sorted(parts_of.items())]
+    document, after, is_empty = [np.empty(0, np.int64)], [np.empty(0, "S16")], [np.empty(0, bool)]
+    for _, (part, position, ids, empty) in finish_all(pool, edit_unit, tasks, "editing documents"):
+        document.append(judged.part_starts[part] + position)
+        after.append(ids)
+        is_empty.append(empty)
+    number = np.concatenate(document)
+    order = np.argsort(number)
+    return EditedIds(number[order], np.concatenate(after)[order], np.concatenate(is_empty)[order])
 
 
-def join_equal_texts(edges: ScoredPairs, ids_after: Sequence[bytes | None], eligible: np.ndarray) -> ScoredPairs:
+def edit_unit(unit: EditUnit) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(part, position in it, id after edits, whether nothing is left) of one unit's edited documents."""
+    edits = read_part(unit.place, "edits", unit.parts, unit.number)
+    column = read_table(unit.place.store, f"documents/{unit.unit}.parquet", columns=["text"])["text"]
+    ids: list[bytes] = []
+    rows, spans = edits["row"], edits["spans"]
+    for text, found in zip(column.take(rows).to_pylist(), spans.to_pylist(), strict=True):
+        after = apply_spans(text, found)
+        ids.append(document_id(after) if after else b"")
+    return (
+        edits["part"].to_numpy(),
+        edits["position"].to_numpy(),
+        np.array(ids, "S16"),
+        np.array([not after for after in ids], bool),
+    )
+
+
+def join_equal_texts(edges: ScoredPairs, edited: EditedIds, judged: Judged, eligible: np.ndarray) -> ScoredPairs:
     """The edges with one more, of similarity 1, from each document to the first one with the same text after edits.
 
-    Rows ascend by doc_id. Without these a held-out text could reach training with its addresses replaced.
+    Documents ascend by doc_id. Without these a held-out text could reach training with its addresses replaced.
     """
-    first: dict[bytes, int] = {}
-    scores = {(int(a), int(b)): float(j) for a, b, j in zip(edges.left, edges.right, edges.jaccard, strict=True)}
-    for row in np.flatnonzero(eligible).tolist():
-        after = ids_after[row]
-        if after is not None:
-            owner = first.setdefault(after, row)
-            if owner != row:
-                scores[(owner, row)] = 1.0
-    pairs = sorted(scores)
-    left = np.array([a for a, _ in pairs], np.int64)
-    right = np.array([b for _, b in pairs], np.int64)
-    return ScoredPairs(left, right, np.array([scores[pair] for pair in pairs], np.float64))
+    mine = eligible[edited.document] & ~edited.is_empty
+    document, after = edited.document[mine], edited.after[mine]
+    if len(document) == 0:
+        return edges
+    # A text that is not edited may be what another one becomes.
+    wanted = np.unique(after)
+    at = np.minimum(np.searchsorted(judged.doc_id, wanted), len(judged.doc_id) - 1)
+    there = (judged.doc_id[at] == wanted) & eligible[at] & ~np.isin(at, edited.document)
+    document, after = np.r_[document, at[there]], np.r_[after, wanted[there]]
+    order = np.lexsort((document, after))
+    document, after = document[order], after[order]
+    opens = np.r_[True, after[1:] != after[:-1]]
+    owner = document[np.flatnonzero(opens)[np.cumsum(opens) - 1]]
+    left, right = owner[~opens], document[~opens]
+    num = len(judged.doc_id)
+    old = edges.left * num + edges.right
+    new = left * num + right
+    kept = ~np.isin(old, new)
+    codes = np.r_[old[kept], new]
+    order = np.argsort(codes)
+    scores = np.r_[edges.jaccard[kept], np.ones(len(new))]
+    return ScoredPairs(codes[order] // num, codes[order] % num, scores[order])
+
+

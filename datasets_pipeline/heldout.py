@@ -7,7 +7,7 @@ and every document with Jaccard >= 0.5 to it is excluded from training.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,9 +25,9 @@ HELDOUT_VERSION = "1"
 NEIGHBOUR_THRESHOLD = 0.5
 # Candidates estimated below this are not verified: 3.2 standard errors below 0.5, so that 7 in 10,000
 # pairs exactly at 0.5 are missed, while almost all unrelated candidates are spared a reading of text.
-_ESTIMATE_FLOOR = 0.35
+ESTIMATE_FLOOR = 0.35
 # Candidate pairs are estimated in pieces of this many: 64 MB of indices.
-_MAX_PAIRS = 4_000_000
+MAX_PAIRS = 4_000_000
 
 TRAIN, HELDOUT, EXCLUDED, NOT_ELIGIBLE = 0, 1, 2, -1
 #: Split names by code.
@@ -100,8 +100,38 @@ def assign_splits(
         lambda left, right: verify(by_id[left], by_id[right]),
         known.renumbered(position) if known is not None else None,
     )
-    is_eligible, groups, minima = eligible[by_id], cluster[by_id], signatures[by_id]
-    drawn = np.flatnonzero(is_eligible & draw(doc_ids, salt=salt, share=share)[by_id])
+    minima = signatures[by_id]
+    assigned = split_documents(
+        eligible[by_id],
+        cluster[by_id],
+        draw(doc_ids, salt=salt, share=share)[by_id],
+        has_shingles(minima),
+        candidates=lambda anchors, documents: all_candidates(minima, anchors, documents, NEIGHBOUR_SHAPE),
+        scores=scores,
+    )
+    near_rows = np.where(assigned.near >= 0, by_id[np.maximum(assigned.near, 0)], -1) if num else assigned.near
+    return SplitAssignment(assigned.split[position], near_rows[position], assigned.jaccard[position])
+
+
+Candidates = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""(anchors, documents) -> (document, anchor, estimated Jaccard) of pairs that may be neighbours; may repeat pairs."""
+
+
+def split_documents(
+    is_eligible: np.ndarray,
+    groups: np.ndarray,
+    is_drawn: np.ndarray,
+    has_words: np.ndarray,
+    *,
+    candidates: Candidates,
+    scores: PairScores,
+) -> SplitAssignment:
+    """`assign_splits` of documents in ascending order of doc_id, whose signatures `candidates` knows.
+
+    is_eligible, is_drawn, has_words (there is a shingle) bool [n]; groups int64 [n]: the cluster of each document.
+    """
+    num = len(is_eligible)
+    drawn = np.flatnonzero(is_eligible & is_drawn)
     groups_evaluated, first = np.unique(groups[drawn], return_index=True)
     evaluated = drawn[first]  # documents ascend by doc_id, so the first of a cluster is the smallest
 
@@ -112,17 +142,15 @@ def assign_splits(
     evaluated = np.sort(evaluated)
     split = np.where(is_eligible, TRAIN, NOT_ELIGIBLE).astype(np.int8)
     split[evaluated] = HELDOUT
-    open_documents = np.flatnonzero((split == TRAIN) & (near < 0) & has_shingles(minima))
-    anchors = evaluated[has_shingles(minima[evaluated])]
-    found, anchor = find_neighbours(minima, anchors, open_documents, scores)
+    open_documents = np.flatnonzero((split == TRAIN) & (near < 0) & has_words)
+    found, anchor = nearest_anchors(*candidates(evaluated[has_words[evaluated]], open_documents), scores)
     near[found] = anchor
 
     excluded = np.flatnonzero(near >= 0)
     split[excluded] = EXCLUDED
     jaccard = np.full(num, np.nan)
     jaccard[excluded] = scores.score(excluded, near[excluded])
-    near_rows = np.where(near >= 0, by_id[np.maximum(near, 0)], -1) if num else near
-    return SplitAssignment(split[position], near_rows[position], jaccard[position])
+    return SplitAssignment(split, near, jaccard)
 
 
 def find_neighbours(
@@ -134,16 +162,34 @@ def find_neighbours(
     threshold: float = NEIGHBOUR_THRESHOLD,
     shape: BandShape = NEIGHBOUR_SHAPE,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(documents with an anchor at Jaccard >= threshold, that anchor), int64 each.
+    """(documents with an anchor at Jaccard >= threshold, that anchor), int64 each; see `nearest_anchors`."""
+    return nearest_anchors(*all_candidates(signatures, anchors, documents, shape), scores, threshold=threshold)
 
-    An anchor's candidates are verified by estimated similarity, then smallest anchor, and the first that
+
+def all_candidates(
+    signatures: np.ndarray, anchors: np.ndarray, documents: np.ndarray, shape: BandShape
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(document, anchor, estimated Jaccard) of pairs that share a band and reach the estimate floor."""
+    none = np.empty(0, dtype=np.int64)
+    pairs = [(none, none, np.empty(0)), *_candidates(signatures, anchors, documents, shape)]
+    document, anchor, estimate = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    return document, anchor, estimate
+
+
+def nearest_anchors(
+    document: np.ndarray,
+    anchor: np.ndarray,
+    estimate: np.ndarray,
+    scores: PairScores,
+    *,
+    threshold: float = NEIGHBOUR_THRESHOLD,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(documents with an anchor at Jaccard >= threshold, that anchor), int64 each, from candidate pairs.
+
+    A document's candidates are verified by estimated similarity, then smallest anchor, and the first that
     passes is taken: 1, 2, 4, ... candidates of every open document at a time, so that most texts are
     read once although a document may have thousands of candidates.
     """
-    pairs = list(_candidates(signatures, anchors, documents, shape))
-    if not pairs:
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    document, anchor, estimate = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     order = np.lexsort((anchor, -estimate, document))
     document, anchor = document[order], anchor[order]
     distinct = np.ones(len(document), dtype=bool)  # a pair met in several bands is adjacent to itself
@@ -184,13 +230,13 @@ def _candidates(
         start = 0
         while start < len(hit):
             before = int(ends[start - 1]) if start else 0
-            stop = max(int(np.searchsorted(ends, before + _MAX_PAIRS, side="right")), start + 1)
+            stop = max(int(np.searchsorted(ends, before + MAX_PAIRS, side="right")), start + 1)
             piece = hit[start:stop]
             sizes = matches[piece]
             within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
             document = np.repeat(documents[piece], sizes)
             anchor = sorted_anchors[np.repeat(low[piece], sizes) + within]
             estimate = estimate_jaccard_pairs(signatures, document, anchor)
-            close = estimate >= _ESTIMATE_FLOOR
+            close = estimate >= ESTIMATE_FLOOR
             yield document[close], anchor[close], estimate[close]
             start = stop

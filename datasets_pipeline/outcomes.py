@@ -12,48 +12,68 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets_pipeline import heldout
-from datasets_pipeline.dedup import near
 from datasets_pipeline.dedup.clusters import REASONS
 from datasets_pipeline.edits import Span, merge_spans
-from datasets_pipeline.judge import Judgement, spans_of
+from datasets_pipeline.judge import Judgement
+from ingot.schemas import DOC_ID
 
 ANALYSIS_RULE = "analysis"
 EDITS_RULE = "edits"
 NEAR_RULE = "dedup.near"
 HELDOUT_RULE = "heldout"
 
-OwnVerdicts = dict[int, tuple[str, str]]
-"""(rule, reason) by row, for documents that could not be analysed or that edits leave empty."""
+
+@dataclass(frozen=True)
+class OwnVerdicts:
+    """Rows of documents that could not be analysed, and of others that edits leave empty; int64, ascending."""
+
+    failed: np.ndarray
+    empty: np.ndarray
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Documents that yield to another one; one row each, ascending.
+
+    row int64; code int8 into clusters.REASONS (0 for those near a held-out document); jaccard float64, exact
+    similarity with the other; other binary(16), its doc_id.
+    """
+
+    row: np.ndarray
+    code: np.ndarray
+    jaccard: np.ndarray
+    other: pa.Array
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Per document: the split it goes to, or the verdict that owns its drop."""
+    """Per document: the split it goes to, or the verdict that owns its drop; Arrow columns with nulls."""
 
-    split: list[str | None]
-    rule: list[str | None]
-    reason: list[str | None]
-    score: list[float | None]
-    threshold: list[float | None]
-    other: list[bytes | None]
+    split: pa.Array
+    rule: pa.Array
+    reason: pa.Array
+    score: pa.Array
+    threshold: pa.Array
+    other: pa.Array
 
 
-def own_verdicts(features: pa.Table, ids_after: Sequence[bytes | None]) -> OwnVerdicts:
-    """(rule, reason) by row, for documents that could not be analysed or that edits leave empty."""
+def own_verdicts(features: pa.Table, empty: np.ndarray) -> OwnVerdicts:
+    """empty: rows that edits leave without text."""
     failed = np.flatnonzero(features["failed"].to_numpy(zero_copy_only=False))
-    verdicts = {int(row): (ANALYSIS_RULE, "analysis_failed") for row in failed}
-    for row, after in enumerate(ids_after):
-        if after is None:
-            verdicts.setdefault(row, (EDITS_RULE, "empty_after_edit"))
-    return verdicts
+    return OwnVerdicts(failed, np.setdiff1d(empty, failed))
 
 
-def merged_edits(judgements: Sequence[Judgement], num: int) -> list[list[Span]]:
-    """The union of all span rules' edits of each document."""
-    with_spans = [j for j in judgements if j.spans is not None]
+def edited_rows(judgements: Sequence[Judgement]) -> tuple[np.ndarray, list[list[Span]]]:
+    """(rows that span rules edit, int64; the union of all rules' edits of each)."""
+    with_spans = [j.spans for j in judgements if j.spans is not None]
     if not with_spans:
-        return [[] for _ in range(num)]
-    return [merge_spans(spans_of(with_spans, row)) for row in range(num)]
+        return np.empty(0, np.int64), []
+    touched = np.zeros(len(with_spans[0]), bool)
+    for spans in with_spans:
+        touched |= pc.fill_null(pc.greater(pc.list_value_length(spans), 0), False).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(touched)
+    groups = [spans.take(pa.array(rows)).to_pylist() for spans in with_spans]
+    return rows, [merge_spans([spans for spans in of_row if spans]) for of_row in zip(*groups, strict=True)]
 
 
 def eligible_documents(num: int, judgements: Sequence[Judgement], own: OwnVerdicts) -> np.ndarray:
@@ -61,49 +81,93 @@ def eligible_documents(num: int, judgements: Sequence[Judgement], own: OwnVerdic
     eligible = np.ones(num, bool)
     for judgement in judgements:
         eligible &= pc.is_null(judgement.verdicts.reason).to_numpy(zero_copy_only=False)
-    eligible[list(own)] = False
+    eligible[own.failed] = False
+    eligible[own.empty] = False
     return eligible
 
 
 def combine(
-    documents: pa.Table,
     judgements: Sequence[Judgement],
     own: OwnVerdicts,
-    duplicates: near.NearDuplicates,
-    splits: heldout.SplitAssignment,
+    duplicates: Losses,
+    excluded: Losses,
+    split: np.ndarray,
     threshold: float,
 ) -> Outcome:
-    num = len(documents)
-    ids = documents["doc_id"].to_pylist()
-    none: list[None] = [None] * num
-    outcome = Outcome(list(none), list(none), list(none), list(none), list(none), list(none))
-    for row, (rule, reason) in own.items():
-        if rule == ANALYSIS_RULE:
-            outcome.rule[row], outcome.reason[row] = rule, reason
+    """split int8 [n]: as heldout.SplitAssignment; threshold is the near-duplicate threshold of the recipe."""
+    owners = _Owners(len(split))
+    owners.take(own.failed, ANALYSIS_RULE, reason="analysis_failed")
     for judgement in judgements:
-        reasons = judgement.verdicts.reason
-        for row in np.flatnonzero(pc.is_valid(reasons).to_numpy(zero_copy_only=False)).tolist():
-            if outcome.rule[row] is None:
-                outcome.rule[row] = judgement.rule.id
-                outcome.reason[row] = reasons[row].as_py()
-                outcome.score[row] = judgement.verdicts.score[row].as_py()
-                outcome.threshold[row] = judgement.verdicts.threshold[row].as_py()
-    for row in range(num):
-        if outcome.rule[row] is not None:
-            continue
-        if row in own:
-            outcome.rule[row], outcome.reason[row] = own[row]
-        elif splits.split[row] == heldout.HELDOUT:
-            outcome.split[row] = "heldout"
-            outcome.rule[row] = HELDOUT_RULE
-        elif splits.split[row] == heldout.EXCLUDED:
-            outcome.rule[row], outcome.reason[row] = HELDOUT_RULE, heldout.EXCLUDED_REASON
-            outcome.score[row], outcome.threshold[row] = float(splits.jaccard[row]), heldout.NEIGHBOUR_THRESHOLD
-            outcome.other[row] = ids[splits.near[row]]
-        elif duplicates.reason[row]:
-            outcome.rule[row], outcome.reason[row] = NEAR_RULE, REASONS[duplicates.reason[row]]
-            outcome.score[row], outcome.threshold[row] = float(duplicates.jaccard[row]), threshold
-            outcome.other[row] = ids[duplicates.representative[row]]
-        else:
-            outcome.split[row] = "train"
-    return outcome
+        verdicts = judgement.verdicts
+        rows = np.flatnonzero(pc.is_valid(verdicts.reason).to_numpy(zero_copy_only=False))
+        at = pa.array(rows)
+        owners.take(
+            rows, judgement.rule.id,
+            reason=verdicts.reason.take(at), score=verdicts.score.take(at), threshold=verdicts.threshold.take(at),
+        )  # fmt: skip
+    owners.take(own.empty, EDITS_RULE, reason="empty_after_edit")
+    owners.take(np.flatnonzero(split == heldout.HELDOUT), HELDOUT_RULE, split="heldout")
+    owners.take(
+        excluded.row, HELDOUT_RULE,
+        reason=heldout.EXCLUDED_REASON, score=pa.array(excluded.jaccard), threshold=heldout.NEIGHBOUR_THRESHOLD,
+        other=excluded.other,
+    )  # fmt: skip
+    owners.take(
+        duplicates.row, NEAR_RULE,
+        reason=loss_reasons(duplicates), score=pa.array(duplicates.jaccard), threshold=float(threshold),
+        other=duplicates.other,
+    )  # fmt: skip
+    return owners.outcome()
+
+
+def loss_reasons(losses: Losses) -> pa.Array:
+    """The reason string of each loss."""
+    return pa.array(REASONS, pa.string()).take(pa.array(losses.code))
+
+
+_COLUMNS = pa.schema(
+    [
+        pa.field("split", pa.string()),
+        pa.field("rule", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("score", pa.float64()),
+        pa.field("threshold", pa.float64()),
+        pa.field("other", DOC_ID),
+    ]
+)
+
+
+class _Owners:
+    """Who owns each document; the first to take a document keeps it."""
+
+    def __init__(self, num: int) -> None:
+        self._taker = np.full(num, -1, np.int64)
+        self._taken = [_COLUMNS.empty_table()]
+        self._num = 0
+
+    def take(self, rows: np.ndarray, rule: str, **values: "pa.Array | str | float") -> None:
+        """Columns of the outcome of these documents, constant or one value a row."""
+        free = self._taker[rows] < 0
+        self._taker[rows[free]] = self._num + np.arange(int(free.sum()))
+        self._num += int(free.sum())
+        mask = pa.array(free)
+        columns = {
+            field.name: _column({"rule": rule, **values}.get(field.name), len(rows), field.type).filter(mask)
+            for field in _COLUMNS
+        }
+        self._taken.append(pa.table(columns, schema=_COLUMNS))
+
+    def outcome(self) -> Outcome:
+        """What nobody took is kept."""
+        taken = pa.concat_tables(self._taken).combine_chunks()
+        at = pa.array(self._taker, mask=self._taker < 0)
+        columns = {name: taken[name].combine_chunks().take(at) for name in _COLUMNS.names}
+        kept = pa.array(self._taker < 0)
+        return Outcome(**{**columns, "split": pc.if_else(kept, pa.scalar("train"), columns["split"])})
+
+
+def _column(value: "pa.Array | str | float | None", num: int, type_: pa.DataType) -> pa.Array:
+    if isinstance(value, pa.Array | pa.ChunkedArray):
+        array = value.combine_chunks() if isinstance(value, pa.ChunkedArray) else value
+        return array.cast(type_)
+    return pa.repeat(pa.scalar(value, type_), num)

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from datasets_pipeline.worker_processes import WorkerProcesses
 from datasets_pipeline.worker_units import Done, module_names, run_in_worker, run_unit
 from ingot.disk_space import told_when_full
-from ingot.errors import StorageError
+from ingot.errors import DataError, StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +91,16 @@ def open_pool(
         yield pool
     finally:
         pool.close()
+
+
+def finish_all(
+    pool: Pool, function: Callable[[Any], Any], units: Sequence[Any], doing: str
+) -> Iterator[tuple[Any, Any]]:
+    """(unit, result) as units finish; DataError saying what was being done when one kills its worker."""
+    for done in pool.map(function, units):
+        if isinstance(done, Killed):
+            raise DataError(f"{doing} killed its worker; give workers more memory, then run again")
+        yield done.unit, done.result
 
 
 class InProcessPool:

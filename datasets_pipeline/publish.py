@@ -14,7 +14,7 @@ from datasets_pipeline.expectations import breaches
 from datasets_pipeline.flags import flags
 from datasets_pipeline.identity import NO_TOMBSTONES, recipe_values, stage_versions
 from datasets_pipeline.parallel import Pool
-from datasets_pipeline.shards import write_shards
+from datasets_pipeline.shards import content_rows, write_shards
 from ingot import ledger
 from ingot.config import Expectations, Recipe
 from ingot.crashpoints import crashpoint
@@ -24,7 +24,7 @@ from ingot.manifest import (
     MANIFEST_VERSION,
     Identity,
     Manifest,
-    content_digest,
+    content_digest_in_order,
     held_key,
     hold,
     identity_digest,
@@ -35,7 +35,6 @@ from ingot.manifest import (
     root_digest,
     versions_of,
 )
-from ingot.parquet import read_table
 from ingot.refs import CorpusRef
 from ingot.storage import Store
 
@@ -62,8 +61,7 @@ def publish_corpus(
     known = versions_of(store, recipe.corpus)
     parent = read(store, recipe.corpus, known[-1]) if known else None
     earlier = {shard.list_digest: shard for shard in parent.identity.shards} if parent else {}
-    plan = read_table(store, decided.plan.key)
-    shards, counts = write_shards(store, plan, recipe.shards, earlier, pool, on_progress=on_progress)
+    shards, counts = write_shards(store, decided.plan, recipe.shards, earlier, pool, on_progress=on_progress)
     identity = Identity(
         manifest_version=MANIFEST_VERSION,
         corpus=recipe.corpus,
@@ -71,7 +69,7 @@ def publish_corpus(
         recipe=recipe_values(recipe),
         tombstones_digest=NO_TOMBSTONES,
         versions=stage_versions(recipe, salt),
-        content_digest=content_digest(row for shard in shards for row in shard.content),
+        content_digest=content_digest_in_order(content_rows(shards)),
         root_digest=root_digest([shard.entry for shard in shards]),
         shards=[shard.entry for shard in shards],
         decisions=list(decided.decisions),

@@ -4,6 +4,7 @@ A rule that fits one language and not another hides in the waterfall of the whol
 words dropped every German page of a glossary that was one tenth of a corpus.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,21 +23,37 @@ Waterfall = list[list[Any]]
 """[rule, reason, documents] of each drop by its owner, in the order in which the rules stand."""
 
 
-def waterfalls(fates: pa.Table, order: Mapping[str, int]) -> dict[str, dict[str, Waterfall]]:
-    """Per group and name the drops by owning rule and reason.
+Drops = dict[str, dict[str, Counter[tuple[str, str]]]]
+"""Per group and name the documents dropped, by (owning rule, reason)."""
 
-    fates: one row per document, with language, source, rule, reason and dropped (bool). order: position by rule; a
-    rule that is not in it comes last.
-    """
+
+def drops_by_group(fates: pa.Table) -> Drops:
+    """What became of some documents; fates: one row each, with language, source, rule, reason and dropped (bool)."""
     dropped = fates.filter(fates["dropped"])
+    found: Drops = {}
+    for group in GROUPS:
+        found[group] = {name: Counter() for name in pc.unique(fates[group]).to_pylist()}
+        for row in dropped.group_by([group, "rule", "reason"]).aggregate([([], "count_all")]).to_pylist():
+            found[group][row[group]][row["rule"] or "", row["reason"] or ""] += row["count_all"]
+    return found
+
+
+def waterfalls(parts: Sequence[Drops], order: Mapping[str, int]) -> dict[str, dict[str, Waterfall]]:
+    """The drops of all parts together; order: position by rule, a rule that is not in it comes last."""
     found: dict[str, dict[str, Waterfall]] = {}
     for group in GROUPS:
-        counts = dropped.group_by([group, "rule", "reason"]).aggregate([([], "count_all")]).to_pylist()
-        tables: dict[str, Waterfall] = {name: [] for name in sorted(pc.unique(fates[group]).to_pylist())}
-        for row in sorted(counts, key=lambda r: (order.get(r["rule"], len(order)), r["rule"], r["reason"] or "")):
-            tables[row[group]].append([row["rule"], row["reason"] or "", row["count_all"]])
-        found[group] = tables
+        counts: dict[str, Counter[tuple[str, str]]] = {}
+        for part in parts:
+            for name, drops in part[group].items():
+                counts.setdefault(name, Counter()).update(drops)
+        found[group] = {name: in_order(counts[name], order) for name in sorted(counts)}
     return found
+
+
+def in_order(drops: Mapping[tuple[str, str], int], order: Mapping[str, int]) -> Waterfall:
+    """[rule, reason, documents] in the order of the rules."""
+    ordered = sorted(drops.items(), key=lambda item: (order.get(item[0][0], len(order)), item[0]))
+    return [[rule, reason, num] for (rule, reason), num in ordered]
 
 
 def verdicts_by_group(fates: pa.Table, judgements: Sequence[Judgement]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -60,6 +77,23 @@ def verdicts_by_group(fates: pa.Table, judgements: Sequence[Judgement]) -> dict[
                 "dropped": {rule: int(counts[i]) for rule, counts in drops.items() if counts[i]},
             }
             for name, i in sorted((name, i) for i, name in enumerate(names))
+        }
+    return found
+
+
+def sum_verdicts(parts: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """`verdicts_by_group` of all parts together."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for group in GROUPS:
+        total: dict[str, dict[str, Any]] = {}
+        for part in parts:
+            for name, row in part[group].items():
+                mine = total.setdefault(name, {"documents": 0, "dropped": Counter()})
+                mine["documents"] += row["documents"]
+                mine["dropped"].update(row["dropped"])
+        found[group] = {
+            name: {"documents": row["documents"], "dropped": dict(sorted(row["dropped"].items()))}
+            for name, row in sorted(total.items())
         }
     return found
 

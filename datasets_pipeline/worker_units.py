@@ -3,6 +3,7 @@
 An exception that is not ours leaves here without its message, which may quote a document.
 """
 
+import ctypes
 import logging
 import os
 import sys
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from ingot.errors import IngotError
 from ingot.line_logs import describe_error, write_lines_to
@@ -68,6 +71,8 @@ def run_in_worker(function: Callable[[Any], Any], unit: Any) -> Done:
     except IngotError as error:
         logger.error("%s", error)
         raise
+    finally:
+        give_back_memory()
     summary = _summaries.setdefault(function.__name__, _Summary())
     summary.num_units += 1
     summary.seconds += done.seconds
@@ -76,6 +81,12 @@ def run_in_worker(function: Callable[[Any], Any], unit: Any) -> Done:
         logger.info("%s: %s in %.1f s", function.__name__, units, summary.seconds)
         summary.num_units, summary.seconds, summary.told_at = 0, 0.0, time.monotonic()
     return done
+
+
+def give_back_memory() -> None:
+    """Return what a unit freed to the system: a worker would else stay as large as its largest unit made it."""
+    pa.default_memory_pool().release_unused()
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def module_names() -> list[str]:

@@ -48,7 +48,7 @@ def read_names(store: Store, old: Mapping[str, bool]) -> Names:
         decisions = _decisions(record)
         # What was decided of a published version is used by the next night; anything else by a run at work only.
         if decisions in found.decisions or not old[key]:
-            names.keys |= {key, record["plan"]["key"], *decisions}
+            names.keys |= {key, *_plan(record), *decisions}
     entries = ledger.read(store)
     registered = [entry for entry in entries if entry.verb == "registered"]
     tokens_in_use = {entry.details.get("tokens_key") for entry in registered}
@@ -136,6 +136,12 @@ def _keys(old: Mapping[str, bool], area: str) -> Iterator[str]:
 
 def _decisions(record: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(f"decisions/{part['sha256']}.parquet" for part in record["decisions"])
+
+
+def _plan(record: Mapping[str, Any]) -> tuple[str, ...]:
+    # One object in the records of earlier versions.
+    plan = record["plan"]
+    return tuple(part["key"] for part in ([plan] if isinstance(plan, dict) else plan))
 
 
 def _stem(key: str) -> str:

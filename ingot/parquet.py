@@ -8,6 +8,7 @@ computed from, the footer holds a seal over the key and every other byte.
 
 import hashlib
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,6 +114,36 @@ def read_file(
         raise IntegrityError(
             f"{key} is damaged ({type(error).__name__}); `ingot scrub` says who needs it and what makes it again"
         ) from error
+
+
+def read_groups(
+    store: Store, key: str, columns: list[str], wanted: "Callable[[pq.RowGroupMetaData], bool]"
+) -> pa.Table:
+    """The row groups of an object that `wanted` chooses by their metadata; checked like `read_table`."""
+    path = store.local_path(key)
+    try:
+        check_whole(path, key)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            groups = [i for i in range(file.num_row_groups) if wanted(file.metadata.row_group(i))]
+            return file.read_row_groups(groups, columns=columns, use_threads=False).select(columns)
+    except IntegrityError:
+        raise
+    except FileNotFoundError:
+        raise NotFoundError(f"{key} is not in the store") from None
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise IntegrityError(
+            f"{key} is damaged ({type(error).__name__}); `ingot scrub` says who needs it and what makes it again"
+        ) from error
+
+
+def column_names(store: Store, key: str) -> list[str]:
+    """The columns of an object, from its footer."""
+    try:
+        return list(pq.read_schema(store.local_path(key)).names)
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, NotFoundError | StorageError):
+            raise
+        raise IntegrityError(f"{key} is damaged ({type(error).__name__}); remove it and run again") from error
 
 
 def check_object(store: Store, key: str) -> int:

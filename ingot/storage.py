@@ -138,6 +138,14 @@ class Store:
         _check_key(key)
         self._backend.delete(key)
 
+    def delete_folder(self, prefix: str) -> None:
+        """Remove every object below a prefix."""
+        _check_key(prefix)
+        for found in list(self._backend.find(prefix)):
+            self._backend.delete(found.key)
+        if isinstance(self._backend, LocalObjects):
+            shutil.rmtree(self._backend.path(prefix), ignore_errors=True)
+
     def delete_if_untouched(self, key: str, since: datetime) -> bool:
         """Remove an object unless somebody has written or renewed it since then; whether it was removed."""
         _check_key(key)

@@ -8,7 +8,7 @@ bucket depend on its members alone, not on other buckets or on the order of anyt
 In this module documents are numbered in ascending order of doc_id: 0 is the smallest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from ingot.errors import DataError
 
 #: Stars tried in one bucket. What four centres did not match is left to the other bands.
 MAX_ROUNDS = 4
+#: Members of buckets that are worked on together: 16 bytes each, and twice that while they are.
+MAX_MEMBERS = 8_000_000
 
 #: (left int64 [p], right int64 [p]) -> exact Jaccard float64 [p] of each pair of documents.
 Verify = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -122,6 +124,35 @@ def score_buckets(buckets: Buckets, *, num_documents: int, threshold: float, ver
     it does not answer with one number from 0 to 1 for each pair.
     """
     scores = PairScores(num_documents, verify)
+    score_stars([buckets], scores, threshold=threshold)
+    return scores.pairs()
+
+
+def score_stars(
+    parts: Iterable[Buckets], scores: PairScores, *, threshold: float, max_members: int = MAX_MEMBERS
+) -> None:
+    """Compare what the star rounds compare, for buckets that come in parts; `scores` has the pairs afterwards.
+
+    Parts are taken together until they have max_members, so that few calls verify many pairs in little memory; a
+    bucket's edges depend on its members alone, so neither parts nor their order matter.
+    """
+    waiting: list[Buckets] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(len(buckets.member) for buckets in waiting) >= max_members:
+            _score_rounds(_together(waiting), scores, threshold)
+            waiting = []
+    _score_rounds(_together(waiting), scores, threshold)
+
+
+def _together(parts: list[Buckets]) -> Buckets:
+    first = np.cumsum([0, *(int(part.label[-1]) + 1 if len(part.label) else 0 for part in parts)])
+    none = np.empty(0, dtype=np.int64)
+    labels = [part.label + start for part, start in zip(parts, first.tolist(), strict=False)]
+    return Buckets(np.concatenate([none, *labels]), np.concatenate([none, *(part.member for part in parts)]))
+
+
+def _score_rounds(buckets: Buckets, scores: PairScores, threshold: float) -> None:
     label, member = buckets.label, buckets.member
     for _ in range(MAX_ROUNDS):
         opens = _opens_group(label)
@@ -131,7 +162,6 @@ def score_buckets(buckets: Buckets, *, num_documents: int, threshold: float, ver
             break
         failed = scores.score(left, right) < threshold
         label, member = label[failed], right[failed]
-    return scores.pairs()
 
 
 def checked_scores(verify: Verify, left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -50,3 +50,23 @@ def inverse(order: np.ndarray) -> np.ndarray:
     positions = np.empty(len(order), dtype=np.int64)
     positions[order] = np.arange(len(order), dtype=np.int64)
     return positions
+
+
+def id_keys(doc_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Document ids as numpy S16, which compares like the 16 bytes do."""
+    array = doc_ids.combine_chunks() if isinstance(doc_ids, pa.ChunkedArray) else doc_ids
+    if len(array) == 0:
+        return np.empty(0, dtype="S16")
+    return np.frombuffer(array.buffers()[1], "S16", count=array.offset + len(array))[array.offset :]
+
+
+def id_array(keys: np.ndarray) -> pa.Array:
+    """The inverse of `id_keys`."""
+    data = pa.py_buffer(np.ascontiguousarray(keys).tobytes())
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(keys), [None, data])
+
+
+def id_bytes(keys: np.ndarray) -> list[bytes]:
+    """Document ids as bytes; numpy's own conversion drops zero bytes at the end."""
+    data = np.ascontiguousarray(keys).tobytes()
+    return [data[i : i + 16] for i in range(0, len(data), 16)]

@@ -88,15 +88,20 @@ def jaccard_pairs(texts: pa.Array | pa.ChunkedArray, left: np.ndarray, right: np
     once; they take twice their size in memory, six times in scripts without spaces. Raises DataError when
     one is null.
     """
-    from datasets_pipeline.dedup import minhash_kernels
-
     left = np.asarray(left, dtype=np.int64)
     right = np.asarray(right, dtype=np.int64)
     if len(left) == 0:
         return np.empty(0, dtype=np.float64)
     used, positions = np.unique(np.concatenate([left, right]), return_inverse=True)
-    hashes, offsets = _shingle_sets(texts.take(pa.array(used)))
-    left, right = positions[: len(left)].astype(np.int64), positions[len(left) :].astype(np.int64)
+    hashes, offsets = shingle_sets(texts.take(pa.array(used)))
+    return jaccard_of_sets(hashes, offsets, positions[: len(left)], positions[len(left) :])
+
+
+def jaccard_of_sets(hashes: np.ndarray, offsets: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """float64 [num_pairs]: similarity of the sets left[i] and right[i] of `shingle_sets`."""
+    from datasets_pipeline.dedup import minhash_kernels
+
+    left, right = left.astype(np.int64), right.astype(np.int64)
     common = np.empty(len(left), dtype=np.int64)
     minhash_kernels.intersection_sizes(hashes, offsets[:-1], offsets[1:], left, right, common)
     sizes = np.diff(offsets)
@@ -127,7 +132,7 @@ def _splitmix64(seed: int, num: int) -> list[int]:
     return outputs
 
 
-def _shingle_sets(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+def shingle_sets(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """Sorted distinct shingle hashes of all texts in one uint64 array, and the offsets int64 [n + 1]."""
     from datasets_pipeline.dedup import minhash_kernels
 

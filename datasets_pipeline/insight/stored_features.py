@@ -12,16 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets_pipeline.acquire import SourceSnapshot
-from datasets_pipeline.analyse import feature_version, features_key
+from datasets_pipeline.analyse import feature_version, features_key, spans_key
 from datasets_pipeline.document_access import RULE_COLUMNS
 from datasets_pipeline.insight.version_tables import as_numpy, as_one, id_keys, rows_of
-from datasets_pipeline.judge import document_features
-from datasets_pipeline.snapshot import distinct_documents, open_occurrences
+from datasets_pipeline.snapshot import distinct_documents, in_order, occurrences_of, open_units
 from ingot import registry
 from ingot.config import NamedConfig, RuleEntry
 from ingot.errors import DataError, NotFoundError
 from ingot.manifest import Manifest
-from ingot.parquet import read_table
+from ingot.parquet import column_names, read_table
 from ingot.storage import Store
 
 _ALWAYS = ("failed", "language", "media_type")
@@ -104,10 +103,16 @@ class StoredFeatures:
             if len(members):
                 yield self.unit_names[self.units[members[0]]], members
 
-    def places(self) -> pa.Table:
-        """unit and row of each document, as rules that read spans want them."""
-        names = pa.array(self.unit_names, pa.string()).take(pa.array(self.units))
-        return pa.table({"unit": names, "row": pa.array(self.rows)})
+    def found(self, span_digest: str) -> pa.Table:
+        """What a span rule found in each document: `spans`, and numbers of its own."""
+        tables, positions = [], []
+        for unit, members in self.by_unit():
+            table = read_table(self._store, spans_key(span_digest, unit)).drop_columns(["doc_id"])
+            tables.append(table.take(pa.array(self.rows[members])))
+            positions.append(members)
+        order = np.empty(len(self.rows), np.int64)
+        order[np.concatenate(positions)] = np.arange(len(self.rows))
+        return pa.concat_tables(tables).combine_chunks().take(pa.array(order))
 
     def _read(self, unit: str, columns: list[str]) -> pa.Table:
         try:
@@ -120,16 +125,35 @@ class StoredFeatures:
     def _whole(self, sources: Sequence[NamedConfig], ranks: dict[str, int]) -> pa.Table:
         entries = {entry.config.name: entry for entry in sources}
         known = [snapshot for snapshot in self._snapshots if snapshot.source in entries]
-        occurrences = open_occurrences(self._store, [entries[s.source] for s in known], known)
-        documents = distinct_documents(occurrences, ranks)
-        features = document_features(self._store, documents)
-        rows = rows_of(id_keys(documents["doc_id"]), id_keys(self._final["doc_id"]))
+        units = open_units(self._store, [entries[s.source] for s in known], known)
+        tables = [occurrences_of(self._store, unit) for unit in units]
+        documents = distinct_documents(in_order(pa.concat_tables(tables)), ranks) if tables else None
+        ids = id_keys(documents["doc_id"]) if documents is not None else np.empty(0, "S16")
+        rows = rows_of(ids, id_keys(self._final["doc_id"]))
         if (rows < 0).any():
             raise DataError(
                 f"a rule asks what the places of documents state, and {int((rows < 0).sum()):,} documents of "
                 f"{self._name} are of sources that the recipe does not name; put them back, or run `ingot curate`"
             )
-        return features.take(pa.array(rows)).combine_chunks()
+        assert documents is not None
+        documents = documents.take(pa.array(rows))
+        features = self._features_at([unit.unit for unit in units], documents)
+        for name in ("source", "uri", "metadata", *RULE_COLUMNS):
+            features = features.append_column(name, documents[name])
+        return features.combine_chunks()
+
+    def _features_at(self, units: Sequence[str], documents: pa.Table) -> pa.Table:
+        """The features of documents at their `place` (index into units) and `row`, without signatures."""
+        place, row = as_numpy(documents["place"]), as_numpy(documents["row"])
+        order = np.argsort(place, kind="stable")
+        tables = []
+        for members in np.split(order, np.flatnonzero(np.diff(place[order])) + 1):
+            key = features_key(units[place[members[0]]])
+            names = [name for name in column_names(self._store, key) if name != "signature"]
+            tables.append(read_table(self._store, key, columns=names).take(pa.array(row[members])))
+        back = np.empty(len(order), np.int64)
+        back[order] = np.arange(len(order))
+        return pa.concat_tables(tables).combine_chunks().take(pa.array(back))
 
 
 def open_rows(store: Store, snapshot: SourceSnapshot) -> dict[str, np.ndarray]:

@@ -200,14 +200,16 @@ class _Judged:
     def verdicts(self, entry: RuleEntry, before: Mapping[str, Any] | None) -> tuple[_Told, list[CheckCounts]]:
         """What the rule says of every document, and its scores in bins with the thresholds before and after."""
         table = self._table(entry)
-        places = self.features.places()
+        found = {}
+        if registry.load("rule", entry.rule).KIND == "span":
+            found[entry.id] = self.features.found(span_config_digest(entry, span_key(self._store)))
         with watched_checks() as seen:
-            (judgement,) = judge(self._store, [entry], places, table)
+            (judgement,) = judge([entry], table, found)
         earlier: list[Any] = []
         if before is not None and registry.load("rule", entry.rule).KIND != "span":
             try:
                 with watched_checks() as earlier:
-                    judge(self._store, [parse_rule(before)], places, table)
+                    judge([parse_rule(before)], table, {})
             except RecipeError:
                 earlier = []
         verdicts = judgement.verdicts

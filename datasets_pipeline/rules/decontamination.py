@@ -19,7 +19,8 @@ those that stand in more than ten items of their benchmark (its template), as Br
 Cost: about 70 MB/s of clean text a core; an index of all benchmarks in every worker, about 100 bytes a word of theirs.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -169,9 +170,9 @@ def judge(config: Config, features: pa.Table, found: pa.Table) -> Verdicts:
 
 
 def report(config: Config, features: pa.Table, found: pa.Table, judged: Bools) -> dict[str, Any]:
-    """By benchmark: its items, those one can look for, those seen in documents that were judged, where. No text.
+    """By benchmark: its items, those one can look for, numbers of those seen in these documents, where. No text.
 
-    `numbers` has the items seen, as ranges of numbers from 1 in the order of the files.
+    Numbers are from 1 in the order of the files. `sum_reports` puts those of several sets of documents together.
     """
     index = _index_of(config)
     searchable = index.grams.is_searchable
@@ -191,12 +192,30 @@ def report(config: Config, features: pa.Table, found: pa.Table, judged: Bools) -
         answer[benchmark.name] = {
             "items": int(last - first),
             "searchable": int(searchable[first:last].sum()),
-            "seen": len(seen),
             "documents": len(documents),
-            "sources": {row["values"]: row["counts"] for row in sorted(by_source, key=lambda row: str(row["values"]))},
-            "numbers": _ranges(seen.tolist()),
+            "sources": {row["values"]: row["counts"] for row in by_source},
+            "numbers": seen.tolist(),
         }
     return answer
+
+
+def sum_reports(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The reports of distinct sets of documents as one; `numbers` as ranges."""
+    total: dict[str, Any] = {}
+    for benchmark, first in reports[0].items():
+        seen = sorted({number for report in reports for number in report[benchmark]["numbers"]})
+        sources: Counter[str] = Counter()
+        for report in reports:
+            sources.update(report[benchmark]["sources"])
+        total[benchmark] = {
+            "items": first["items"],
+            "searchable": first["searchable"],
+            "seen": len(seen),
+            "documents": sum(report[benchmark]["documents"] for report in reports),
+            "sources": dict(sorted(sources.items())),
+            "numbers": _ranges(seen),
+        }
+    return total
 
 
 class _Index:

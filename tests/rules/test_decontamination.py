@@ -128,8 +128,9 @@ def test_short_texts_are_matched_whole_from_the_stated_minimum_on(tmp_path: Path
     config = config_of(tmp_path, items)
     texts = [f"So: {eight} Ha.", f"So: {eight[:-7]} Ha.", f"So: {seven} Ha.", f"{eight} Nile"]
     assert numbers_in(found_by(config, texts)) == [[1], [], [], [1]]
-    report = decontamination.report(
-        config, pa.table({"source": ["wiki"] * 4}), found_by(config, texts), np.ones(4, bool)
+    features = pa.table({"source": ["wiki"] * 4})
+    report = decontamination.sum_reports(
+        [decontamination.report(config, features, found_by(config, texts), np.ones(4, bool))]
     )
     assert (report["bench"]["items"], report["bench"]["searchable"], report["bench"]["seen"]) == (2, 1, 1)
 
@@ -349,7 +350,12 @@ def test_the_report_counts_items_documents_and_sources_of_what_was_judged(tmp_pa
     texts = [items[k]["question"] for k in (0, 1, 2, 6, 6, 30)] + ["clean"]
     features = pa.table({"source": ["wiki", "wiki", "blog", "blog", "wiki", "out", "wiki"]})
     judged = np.array([True] * 5 + [False, True])
-    assert decontamination.report(config, features, found_by(config, texts), judged) == {
+    found = found_by(config, texts)
+    parts = [
+        decontamination.report(config, features.slice(a, b - a), found.slice(a, b - a), judged[a:b])
+        for a, b in ((0, 3), (3, 4), (4, 4), (4, 7))
+    ]
+    assert decontamination.sum_reports(parts) == {
         "bench": {
             "items": 40, "searchable": 40, "seen": 4, "documents": 5, "sources": {"blog": 2, "wiki": 3},
             "numbers": "1-3, 7",

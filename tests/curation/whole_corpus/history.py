@@ -1,10 +1,4 @@
-"""What earlier runs measured about pairs of documents, and where bands of signatures are indexed.
-
-Both are caches of pure functions, shared by all corpora of a store: `history/<signature version>-
-<bands>x<rows>/` holds sorted (band, key, doc_id) segments, one for each run that brought new documents;
-`history/pairs-<verifier version>/` holds exact similarities, so that a pair is read and compared once.
-Losing them costs time, never bytes.
-"""
+"""Buckets and similarities of a corpus whose signatures are all in memory, nothing kept from run to run."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,38 +9,25 @@ import pyarrow as pa
 
 from datasets_pipeline.dedup.bands import BandShape, history_segment
 from datasets_pipeline.dedup.edges import Buckets
-from datasets_pipeline.dedup.minhash import SIGNATURE_VERSION, VERIFIER_VERSION, has_shingles, jaccard_pairs
+from datasets_pipeline.dedup.minhash import has_shingles, jaccard_pairs
 from datasets_pipeline.parallel import Killed, Pool
 from ingot.errors import DataError
-from ingot.parquet import read_table, write_table
-from ingot.schemas import HISTORY, PAIRS
+from ingot.parquet import read_table
 from ingot.storage import Store
 
 _PAIRS_PER_UNIT = 2000
 
 
-def index_prefix(shape: BandShape) -> str:
-    """Folder of the band index of a shape."""
-    return f"history/{SIGNATURE_VERSION}-{shape.bands}x{shape.rows}"
-
-
 def band_buckets(
-    store: Store, shape: BandShape, doc_ids: pa.Array, signatures: np.ndarray, eligible: np.ndarray
+    shape: BandShape, doc_ids: pa.Array, signatures: np.ndarray, eligible: np.ndarray
 ) -> Buckets:
     """Buckets of the eligible documents, members numbered by row; doc_ids ascend.
 
-    Documents that the index does not hold yet are added to it as one new segment.
+    Every key of every document is in memory.
     """
-    prefix = index_prefix(shape)
-    segments = [read_table(store, key) for key in store.list(f"{prefix}/")]
-    index = pa.concat_tables([HISTORY.empty_table(), *segments])
     ids = _id_keys(doc_ids)
-    known = np.unique(_id_keys(index["doc_id"].combine_chunks()))
-    new = has_shingles(signatures) & ~np.isin(ids, known)
-    if new.any():
-        segment = history_segment(doc_ids.filter(pa.array(new)), signatures[new], shape).cast(HISTORY)
-        write_table(store, segment, prefix)
-        index = pa.concat_tables([index, segment])
+    has_words = has_shingles(signatures)
+    index = history_segment(doc_ids.filter(pa.array(has_words)), signatures[has_words], shape)
     index_ids = _id_keys(index["doc_id"].combine_chunks())
     row = np.searchsorted(ids, index_ids) if len(ids) else np.zeros(len(index_ids), np.int64)
     row = np.minimum(row, max(len(ids) - 1, 0))
@@ -108,12 +89,7 @@ class PairVerifier:
         """on_progress is told of pairs, anew for each call that has to measure some."""
         self._store, self._ids, self._places, self._pool = store, doc_ids, places, pool
         self._on_progress = on_progress
-        self._prefix = f"history/pairs-{VERIFIER_VERSION}"
         self._scores: dict[tuple[bytes, bytes], float] = {}
-        for key in store.list(f"{self._prefix}/"):
-            table = read_table(store, key)
-            pairs = zip(table["left"].to_pylist(), table["right"].to_pylist(), strict=True)
-            self._scores.update(zip(pairs, table["jaccard"].to_pylist(), strict=True))
         self._new: list[tuple[bytes, bytes]] = []
         self.num_reused = 0
 
@@ -130,14 +106,6 @@ class PairVerifier:
         if missing:
             self._measure([(int(left[i]), int(right[i])) for i in missing])
         return np.array([self._scores[pair] for pair in pairs], np.float64)
-
-    def save(self) -> None:
-        """Keep what was measured for the next run."""
-        if not self._new:
-            return
-        rows = sorted(set(self._new))
-        columns = [[a for a, _ in rows], [b for _, b in rows], [self._scores[pair] for pair in rows]]
-        write_table(self._store, pa.table(columns, schema=PAIRS), self._prefix)
 
     def _pair(self, a: int, b: int) -> tuple[bytes, bytes]:
         left, right = self._ids[a], self._ids[b]
