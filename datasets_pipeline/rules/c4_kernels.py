@@ -401,7 +401,7 @@ def _compile(source_digest: int) -> Any:
 
 def _source_digest() -> int:
     """First 60 bits of the digest of the kernel sources and of what they read at compile time."""
-    sources = [Path(__file__), *(Path(m.__file__) for m in (ch, chunk_kernels, line_kernels))]
+    sources = [Path(__file__), *(Path(str(m.__file__)) for m in (ch, chunk_kernels, line_kernels))]
     return int.from_bytes(hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()[:8], "big") >> 4
 
 

@@ -58,7 +58,7 @@ class Thresholds(BaseModel):
         default=True, description="Drop documents with '{' (published); on documentation with code, set it to false."
     )
     filter_policy: bool = Field(
-        default=True, description="Take out lines about cookies and terms of use, in the document's language (published)."
+        default=True, description="Take out lines about cookies and terms of use, in its language (published)."
     )
 
 
@@ -135,13 +135,15 @@ def _word_tables(languages: tuple[str, ...]) -> tuple[np.ndarray, ...]:
     starts = np.zeros(256, np.uint8)
     for character, bit in (("l", 1), ("j", 2), ("{", 4)):
         starts[[ord(character), ord(character.upper())]] |= bit
-    phrases, phrase_ranges, keys, key_ranges = [], [], [], []
+    phrases: list[bytes] = []
+    keys: list[int] = []
+    phrase_ranges, key_ranges = [], []
     for language in languages:
         # Letters beyond ASCII are compared as they stand, so a phrase in capitals is one of its own.
         listed = [p.encode() for phrase in POLICY_PHRASES.get(language, ()) for p in _spellings(phrase)]
         phrase_ranges.append((len(phrases), len(phrases) + len(listed)))
         phrases += listed
-        words = [abbreviation_key(word) for word in ABBREVIATIONS.get(language, ())]
+        words = [abbreviation_key(word) for word in ABBREVIATIONS.get(language, "").split()]
         key_ranges.append((len(keys), len(keys) + len(words)))
         keys += words
     for phrase in phrases:

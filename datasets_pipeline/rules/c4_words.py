@@ -29,18 +29,18 @@ ENGLISH_LINE_ENDS = ".?!\"'"
 CLOSING_QUOTES = "»«”“’›‹」』"
 
 #: A full stop after one of these ends no sentence. English: the single words of spaCy's exceptions, which datatrove
-#: counts with; elsewhere the commonest abbreviations of running text.
-ABBREVIATIONS: dict[str, tuple[str, ...]] = {
-    "en": tuple(
+#: counts with; elsewhere the commonest abbreviations of running text. Separated by blanks.
+ABBREVIATIONS: dict[str, str] = {
+    "en": (
         "Adm Ak Ala Apr Ariz Ark Aug Bros Calif Co Colo Conn Corp Dec Del Dr Feb Fla Ga Gen Gov Ia Id Ill Inc Ind Jan "
         "Jr Jul Jun Kan Kans Ky La Ltd Mar Mass Md Messrs Mich Minn Miss Mo Mont Mr Mrs Ms Mt Neb Nebr Nev Nov Oct "
-        "Okla Ore Pa Prof Rep Rev Sen Sep Sept St Tenn Va Wash Wis co vs".split()
+        "Okla Ore Pa Prof Rep Rev Sen Sep Sept St Tenn Va Wash Wis co vs"
     ),
-    "de": tuple("Abb Abs Bd Bsp bzw ca Co Dr etc evtl ggf Hrsg inkl max min Mio Mrd Nr Prof S St usw vgl Vgl".split()),
-    "fr": tuple("Dr MM Mme Mlle Mr No St Ste Vol av cf déc etc ex févr janv juill nov oct pp sept".split()),
-    "es": tuple("Av Avda Cía Dr Dra Ing Lic Prof Sr Sra Srta Ud Uds aprox ej etc fig núm pág vol".split()),
-    "it": tuple("Art Avv Dott Ing Prof Sig St art avv ecc es etc fig pag prof sig ss tel".split()),
-    "pt": tuple("Art Av Cia Dr Dra Prof Sr Sra art av ed ex etc fig pág sr sra tel vol".split()),
-    "nl": tuple("Dhr Dr Ing Mevr Mr Prof St bijv blz ca dhr enz etc incl max mevr min nr resp".split()),
-    "pl": tuple("dr inż im itd itp mgr np nr ok prof r str tj tys tzw ul ww zob".split()),
+    "de": "Abb Abs Bd Bsp bzw ca Co Dr etc evtl ggf Hrsg inkl max min Mio Mrd Nr Prof S St usw vgl Vgl",
+    "fr": "Dr MM Mme Mlle Mr No St Ste Vol av cf déc etc ex févr janv juill nov oct pp sept",
+    "es": "Av Avda Cía Dr Dra Ing Lic Prof Sr Sra Srta Ud Uds aprox ej etc fig núm pág vol",
+    "it": "Art Avv Dott Ing Prof Sig St art avv ecc es etc fig pag prof sig ss tel",
+    "pt": "Art Av Cia Dr Dra Prof Sr Sra art av ed ex etc fig pág sr sra tel vol",
+    "nl": "Dhr Dr Ing Mevr Mr Prof St bijv blz ca dhr enz etc incl max mevr min nr resp",
+    "pl": "dr inż im itd itp mgr np nr ok prof r str tj tys tzw ul ww zob",
 }
