@@ -46,12 +46,12 @@ def rule_config_digest(rule: RuleEntry) -> str:
 
 
 def document_features(store: Store, documents: pa.Table) -> pa.Table:
-    """The features of each document's primary row, with its source, place, access facts and notes, rows aligned.
+    """The features of each document's primary row, with source, place, licence, access facts and notes, rows aligned.
 
     metadata: JSON as in DOCUMENTS, for rules over facts that no text shows (how sure a text recognition was).
     """
     columns = _gather(store, documents, features_key)
-    for name in ("source", "uri", "metadata", *RULE_COLUMNS):
+    for name in ("source", "uri", "licence", "metadata", *RULE_COLUMNS):
         columns = columns.append_column(name, documents[name])
     return columns.combine_chunks()
 
