@@ -29,6 +29,7 @@ from datasets_pipeline.history import PairVerifier, Place, band_buckets
 from datasets_pipeline.identity import DECIDE_VERSION, NO_TOMBSTONES, recipe_values, stage_versions
 from datasets_pipeline.judge import document_features, judge
 from datasets_pipeline.outcomes import Outcome, combine, eligible_documents, merged_edits, own_verdicts
+from datasets_pipeline.overrides import Overridden
 from datasets_pipeline.parallel import Pool
 from datasets_pipeline.shards import PLAN
 from datasets_pipeline.snapshot import distinct_documents, open_occurrences, snapshot_digest
@@ -95,7 +96,9 @@ def decide(
     edits = merged_edits(judgements, len(documents))
     ids_after = edited_ids(store, documents, edits, pool)
     own = own_verdicts(features, ids_after)
-    eligible = eligible_documents(len(documents), judgements, own)
+    overridden = Overridden.of(recipe.overrides, documents, judgements, own)
+    binding = overridden.applied_to(judgements)
+    eligible = eligible_documents(len(documents), binding, own)
     signatures = unpack_signatures(features["signature"])
     places = [Place(u, r) for u, r in zip(documents["unit"].to_pylist(), documents["row"].to_pylist(), strict=True)]
     verify = PairVerifier(store, documents["doc_id"].to_pylist(), places, pool, on_progress)
@@ -109,18 +112,24 @@ def decide(
     )  # fmt: skip
     # Who leaves for being near a held-out document must not be the one in whose favour another is dropped.
     training = eligible & (splits.split == heldout.TRAIN)
-    duplicates = _near_duplicates(recipe, documents, features, edges, training, ids_after, verify, candidates)
+    duplicates = overridden.spared(
+        _near_duplicates(recipe, documents, features, edges, training, ids_after, verify, candidates)
+    )
     verify.save()
     threshold = recipe.dedup.near.threshold if recipe.dedup.near else 1.0
-    outcome = combine(documents, judgements, own, duplicates, splits, threshold)
+    outcome = overridden.named_in(combine(documents, binding, own, duplicates, splits, threshold))
     rows = decision_table(documents, features, judgements, own, duplicates, splits, outcome, threshold)
+    rows = overridden.added_to(rows, documents["doc_id"], len(judgements))
     ref = DecisionsRef(
         fingerprint=digest,
         snapshot_digest=snapshot,
         plan=write_table(store, _plan(documents, features, outcome, edits), "plans"),
         decisions=tuple(write_decisions(store, rows)),
         accounting=accounting(occurrences, documents, outcome),
-        statistics=statistics(recipe, documents, features, judgements, outcome, edits, ranks),
+        statistics={
+            **statistics(recipe, documents, features, judgements, outcome, edits, ranks),
+            **overridden.statistics(),
+        },
         pairs={"measured": verify.num_measured, "from_history": verify.num_reused},
     )
     crashpoint("decide.record.before", digest)
