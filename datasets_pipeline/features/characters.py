@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 TABLE_SIZE = 1 << 18
+LOWER_CASE_SIZE = 0x2000
 
 SPACE = 1 << 0  # str.isspace
 LETTER = 1 << 1  # str.isalpha
@@ -38,6 +39,9 @@ MARK = 1 << 17  # combining mark: stays with what it follows
 PLAIN = 1 << 18  # never the reason for a split: letters, digits, marks
 ASCII_DIGIT = 1 << 19
 URL_HOST = 1 << 20  # may stand in a host name
+NUMBER = 1 << 21  # category N: decimal digits, fractions, circled and Roman numbers
+TRIGGER = 1 << 22  # `.`, `:`, `<`, `#`: a run of characters that holds one is looked at more closely
+INFIX = 1 << 23  # may split a word in its middle
 
 LINE_BREAKS = "\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"
 
@@ -93,11 +97,11 @@ def _class_of(code: int) -> int:
     if category == "Nd":
         mask |= DIGIT
     if category[0] == "N":
-        mask |= PLAIN
+        mask |= PLAIN | NUMBER
     if category[0] == "M":
         mask |= MARK | PLAIN
     if category == "So":
-        mask |= ICON | OPENS | CLOSES
+        mask |= ICON | OPENS | CLOSES | INFIX
     if 0xA1 <= code <= 0xFFFF or (code < 128 and (character.isalnum() or character in "_-")):
         mask |= URL_HOST
     return mask
@@ -122,6 +126,8 @@ def character_classes() -> npt.NDArray[np.uint32]:
     add(_HYPHENS, HYPHEN)
     add("0123456789", ASCII_DIGIT | BEFORE_STOP)
     add("%²-+|", BEFORE_STOP)
+    add(".:<#", TRIGGER)
+    add(".…+*^,:<>=/" + _HYPHENS, INFIX)
     for first, last in _NO_SPACE_BLOCKS:
         block = table[first : last + 1]
         block[(block & LETTER) != 0] |= np.uint32(SINGLE)
@@ -135,9 +141,9 @@ def lower_case_table() -> npt.NDArray[np.uint16]:
 
     Enough for the stop-word lists: no listed language has letters above.
     """
-    lowered = [chr(code).lower() for code in range(0x2000)]
+    lowered = [chr(code).lower() for code in range(LOWER_CASE_SIZE)]
     table = np.array(
-        [ord(low) if len(low) == 1 and ord(low) < 0x2000 else code for code, low in enumerate(lowered)],
+        [ord(low) if len(low) == 1 and ord(low) < LOWER_CASE_SIZE else code for code, low in enumerate(lowered)],
         dtype=np.uint16,
     )
     table.setflags(write=False)

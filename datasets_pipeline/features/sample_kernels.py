@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from datasets_pipeline.features import characters as ch
-from datasets_pipeline.features.line_kernels import class_of, decode
+from datasets_pipeline.features.byte_kernels import class_of, decode
 
 PART_OF_WORD, LETTER = ch.LETTER | ch.MARK, ch.LETTER
 

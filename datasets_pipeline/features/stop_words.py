@@ -8,7 +8,7 @@ that an English page labelled otherwise does not pass on them. Only languages wh
 separated by spaces and whose list was tried on real text, or is beyond doubt, are here; in any other
 language a rule that needs stop words abstains.
 
-Lists are lower case and NFC, because stored text is NFC. At most 63 words a language.
+Lists are lower case and NFC, because stored text is NFC. At most 62 words a language.
 """
 
 STOP_WORDS: dict[str, tuple[str, ...]] = {
@@ -28,3 +28,13 @@ STOP_WORDS: dict[str, tuple[str, ...]] = {
 }
 
 STOP_WORD_LANGUAGES: tuple[str, ...] = tuple(sorted(STOP_WORDS))
+
+#: Words that source code of the common programming languages can hardly avoid and that mean little elsewhere.
+KEYWORDS: tuple[str, ...] = (
+    "abstract", "async", "await", "bool", "boolean", "break", "case", "catch", "class", "const", "continue", "def",
+    "default", "delete", "elif", "else", "elseif", "enum", "except", "export", "extends", "extern", "false", "finally",
+    "float", "fn", "for", "foreach", "func", "function", "goto", "if", "impl", "implements", "import", "include", "int",
+    "interface", "lambda", "let", "mut", "namespace", "new", "null", "package", "private", "protected", "public",
+    "raise", "return", "self", "static", "string", "struct", "super", "switch", "template", "this", "throw", "throws",
+    "true", "try", "typedef", "using", "var", "void", "while", "yield",
+)  # fmt: skip

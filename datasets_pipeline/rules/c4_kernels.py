@@ -19,14 +19,14 @@ import numpy as np
 from numba import njit
 
 from datasets_pipeline.features import characters as ch
-from datasets_pipeline.features import chunk_kernels, line_kernels
+from datasets_pipeline.features import byte_kernels, chunk_kernels
 from datasets_pipeline.features.chunk_kernels import split_chunk
-from datasets_pipeline.features.line_kernels import class_of, decode
+from datasets_pipeline.features.byte_kernels import class_of, decode
 from datasets_pipeline.features.pointers import pointer_to
 from datasets_pipeline.rules.c4_words import CLOSING_QUOTES, ENGLISH_LINE_ENDS
 
 SPACE, LINE_BREAK, DIGIT, TERMINAL, LETTER = ch.SPACE, ch.LINE_BREAK, ch.DIGIT, ch.TERMINAL, ch.LETTER
-SINGLE, ASCII_DIGIT = ch.SINGLE, ch.ASCII_DIGIT
+ASCII_DIGIT = ch.ASCII_DIGIT
 # Bits of this module's own, above those of characters.py, which has 32.
 PUNCTUATION, ENDS_ENGLISH_LINE, ENDS_LINE = 1, 2, 4
 
@@ -230,7 +230,7 @@ def _count_sentences(text, first, last, classes, marks, codes, kinds, suffix_end
                 sentences += 1
                 is_closed = False
         elif length:
-            found = split_chunk(all_codes, all_kinds, length, (union & SINGLE) != 0, all_ends, all_bounds)
+            found = split_chunk(all_codes, all_kinds, length, union, all_ends, all_bounds)
             for word in range(found):
                 start, end = bounds[2 * word], bounds[2 * word + 1]
                 if end - start == 1 and kinds[start] & TERMINAL:
@@ -401,7 +401,7 @@ def _compile(source_digest: int) -> Any:
 
 def _source_digest() -> int:
     """First 60 bits of the digest of the kernel sources and of what they read at compile time."""
-    sources = [Path(__file__), *(Path(str(m.__file__)) for m in (ch, chunk_kernels, line_kernels))]
+    sources = [Path(__file__), *(Path(str(m.__file__)) for m in (ch, byte_kernels, chunk_kernels))]
     return int.from_bytes(hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()[:8], "big") >> 4
 
 

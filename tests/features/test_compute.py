@@ -2,15 +2,18 @@
 
 import re
 import time
+from collections import Counter
 
 import pyarrow as pa
 import pytest
 
 from datasets_pipeline.features import COLUMNS, FEATURE_VERSION, compute_features, feature_schema
+from datasets_pipeline.features.columns import MAX_PIECE_CHARS, NGRAM_SIZES, STRETCH_WORDS
 from ingot.digests import canonical_json, sha256_hex
 from ingot.errors import DataError
 from tests.features.feature_rows import features_of, row_of
 from tests.features.real_documents import real_documents
+from tests.features.reference_words import reference_words
 
 STRANGE = [
     "",
@@ -87,11 +90,52 @@ def test_the_most_frequent_ngram_is_the_earliest_of_equals() -> None:
     assert row_of("one")["top_2_gram_chars"] == 0
 
 
-def test_duplicate_ngrams_ignore_where_words_end_and_skip_what_they_counted() -> None:
+def test_duplicate_ngrams_are_the_same_words_and_the_scan_skips_what_it_counted() -> None:
     five = "alpha beta gamma delta epsilon"
     assert row_of(f"{five} {five} {five}")["duplicate_5_gram_chars"] == 2 * len(five.replace(" ", ""))
-    # The fifth 5-gram `ab c d e f` joins to the same characters as the first, `a bc d e f`.
-    assert row_of("a bc d e f ab c d e f")["duplicate_5_gram_chars"] == 6
+    # The same characters in other words are another n-gram (datatrove takes them for one).
+    assert row_of("a bc d e f ab c d e f")["duplicate_5_gram_chars"] == 0
+
+
+def _python_ngrams(words: list[str], size: int) -> tuple[int, int]:
+    """(top n-gram characters, duplicate n-gram characters) as datatrove computes them, on tuples of words."""
+    grams = [tuple(words[at : at + size]) for at in range(len(words) - size + 1)]
+    counts = Counter(grams)
+    top = max(counts, key=lambda gram: counts[gram], default=())
+    seen: set[tuple[str, ...]] = set()
+    duplicate, at = 0, 0
+    while at < len(grams):
+        if grams[at] in seen:
+            duplicate += len("".join(grams[at]))
+            at += size
+        else:
+            seen.add(grams[at])
+            at += 1
+    return len(" ".join(top)) * counts[top], duplicate
+
+
+def test_ngram_counts_of_every_size_equal_their_definition_in_python() -> None:
+    texts = [text for text in STRANGE if len(text) < 5000] + real_documents(limit=60)
+    texts += ["a b a b a b a b c a b a b", "x " * 40, "one two three " * 9 + "four", "p q r s t u v w x y " * 2 + "p q"]
+    features = features_of(texts)
+    for row, text in enumerate(texts):
+        words = reference_words(text)
+        for size in NGRAM_SIZES:
+            got = tuple(features[f"{kind}_{size}_gram_chars"][row].as_py() for kind in ("top", "duplicate"))
+            assert got == _python_ngrams(words, size), (row, size)
+
+
+def test_a_document_beyond_a_stretch_is_counted_stretch_by_stretch() -> None:
+    stretch = "".join(f"w{number} same words\n" for number in range(STRETCH_WORDS // 3)) + "end\n"
+    assert len(stretch.split()) == STRETCH_WORDS
+    once, twice = row_of(stretch), row_of(stretch * 2)
+    for name in ("num_words", "num_runs", "num_letters", *(f"duplicate_{size}_gram_chars" for size in NGRAM_SIZES)):
+        assert twice[name] == 2 * once[name], name
+    assert twice["top_2_gram_chars"] == 2 * once["top_2_gram_chars"] == 2 * len("same words") * (STRETCH_WORDS // 3)
+    assert once["num_duplicate_lines"] == 0 and 0 < twice["num_duplicate_lines"] < STRETCH_WORDS // 3 + 2
+    long_run = row_of("é" * (3 * MAX_PIECE_CHARS + 5) + " x")
+    assert (long_run["num_words"], long_run["num_runs"]) == (5, 2)
+    assert long_run["longest_run_chars"] == 3 * MAX_PIECE_CHARS + 5
 
 
 def test_a_row_does_not_depend_on_batch_order_or_chunks() -> None:
@@ -127,7 +171,9 @@ def test_wrong_columns_are_refused_without_showing_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["a.b@", "((((", "....", "]].", "'s", "a-", "日", "\n", "x y ", "http://a", "a.a.", "-a@b.", "🎉", "```\n<"]
+    "unit",
+    ["a.b@", "((((", "....", "]].", "'s", "a-", "日", "\n", "x y ", "http://a", "a.a.", "-a@b.", "🎉", "```\n<"]
+    + ["<a", "<!-- ", "<script>", "use cookies ", "privacy policy\n", "http://", ")", "a\n\n", "# "],
 )
 def test_time_grows_with_the_length_alone(unit: str) -> None:
     features_of([unit], language=None)
@@ -150,5 +196,5 @@ def test_stored_numbers_change_only_with_the_feature_version() -> None:
     # A change here without a new FEATURE_VERSION would mix two kinds of numbers in one store.
     table = features_of([text for text in STRANGE if len(text) < 5000], "en")
     columns = {name: table[name].to_pylist() for name in table.column_names}
-    assert FEATURE_VERSION == "1"
-    assert sha256_hex(canonical_json(columns)) == "78e515dba6178d2bf0c320f75c7fa539e4ae854119c8bf8329d620c1c1954384"
+    assert FEATURE_VERSION == "2"
+    assert sha256_hex(canonical_json(columns)) == "23ebc7c81cbea6ecf43fccd7f0fb3b7a7a8bc008991332b63d53add8753ce4c9"
