@@ -34,6 +34,13 @@ _NOT_PROSE = (
     "text/xml",
     "text/yaml",
 )
+_TABLES = (
+    "text/csv",
+    "text/tab-separated-values",
+    "application/vnd.ms-excel",
+    "application/vnd.oasis.opendocument.spreadsheet",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+)
 # text/x-... is source code, apart from these.
 _PROSE = ("text/x-rst", "text/x-tex", "text/x-markdown", "text/x-python-metadata")
 
@@ -48,6 +55,11 @@ def is_prose(features: pa.Table) -> Bools:
     media = features["media_type"]
     code = pc.and_not(pc.starts_with(media, "text/x-"), pc.is_in(media, value_set=pa.array(_PROSE, pa.string())))
     return ~_numpy(pc.or_(code, pc.is_in(media, value_set=pa.array(_NOT_PROSE, pa.string()))))
+
+
+def is_code(features: pa.Table) -> Bools:
+    """bool [n]: the medium is known to be source code, markup of programs or configuration; tables are not."""
+    return ~is_prose(features) & ~_numpy(pc.is_in(features["media_type"], value_set=pa.array(_TABLES, pa.string())))
 
 
 def by_language_code(values: dict[str, _Value]) -> dict[str, _Value]:

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from datasets_pipeline.features import characters as ch
 from datasets_pipeline.features import byte_kernels, chunk_kernels
-from datasets_pipeline.features.chunk_kernels import split_chunk
+from datasets_pipeline.features import characters as ch
 from datasets_pipeline.features.byte_kernels import class_of, decode
+from datasets_pipeline.features.chunk_kernels import split_chunk
 from datasets_pipeline.features.pointers import pointer_to
 from datasets_pipeline.rules.c4_words import CLOSING_QUOTES, ENGLISH_LINE_ENDS
 

@@ -58,7 +58,7 @@ class Thresholds(BaseModel):
     min_mean_word_length: float | None = _most(3, "Smallest mean length of a word, in characters")
     max_mean_word_length: float | None = _most(10, "Largest mean length of a word, in characters")
     max_word_length: int | None = _most(1000, "Length of the longest word")  # type: ignore[assignment]
-    max_num_lines_ending_with_ellipsis_ratio: float | None = _most(0.3, "Largest share of lines that end in an ellipsis")
+    max_num_lines_ending_with_ellipsis_ratio: float | None = _most(0.3, "Largest share of lines ending in an ellipsis")
     top_2_gram: float | None = _most(0.20, "Largest share of characters in the most frequent 2-gram")
     top_3_gram: float | None = _most(0.18, "Largest share of characters in the most frequent 3-gram")
     top_4_gram: float | None = _most(0.16, "Largest share of characters in the most frequent 4-gram")
@@ -82,7 +82,7 @@ class Config(Thresholds):
 
 
 def judge(config: Config, features: pa.Table) -> Verdicts:
-    """One verdict a row, the reason being NeMo's name of the filter; other languages, code and tables are abstained from."""
+    """One verdict a row, the reason being NeMo's name of a filter; abstains in other languages, on code and tables."""
     limit = LanguageThresholds(features, config, config.per_language)
     chars, words = column(features, "num_chars"), column(features, "num_runs")
     lines = column(features, "num_content_lines")
@@ -149,7 +149,10 @@ def judge(config: Config, features: pa.Table) -> Verdicts:
             ratio(column(features, "num_nemo_ellipsis_lines"), lines),
             limit["max_num_lines_ending_with_ellipsis_ratio"],
         ),
-        *(above(f"repeating_top_{n}grams", share(f"top_{n}_gram_chars"), limit[f"top_{n}_gram"]) for n in TOP_NGRAM_SIZES),
+        *(
+            above(f"repeating_top_{n}grams", share(f"top_{n}_gram_chars"), limit[f"top_{n}_gram"])
+            for n in TOP_NGRAM_SIZES
+        ),
         *(
             above(f"repeating_dup_{n}gram", share(f"duplicate_{n}_gram_chars"), limit[f"dup_{n}_gram"])
             for n in DUPLICATE_NGRAM_SIZES
