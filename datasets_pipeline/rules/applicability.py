@@ -5,7 +5,7 @@ stop words would drop every German page.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -69,6 +69,19 @@ def by_language_code(values: dict[str, _Value]) -> dict[str, _Value]:
         if code != tag:
             raise ValueError(f"{tag!r} is not how languages are stored; write an ISO 639 code as {code!r}")
     return values
+
+
+def with_language_thresholds(config: Any, known: Mapping[str, Mapping[str, float]]) -> dict[str, BaseModel]:
+    """Thresholds by language: those of `per_language`, else the rule's own with what is known of the language.
+
+    What the recipe sets for all languages holds for all: only fields that it leaves alone are replaced.
+    """
+    found: dict[str, BaseModel] = {}
+    for language, values in known.items():
+        found[language] = config.model_copy(
+            update={name: value for name, value in values.items() if name not in config.model_fields_set}
+        )
+    return {**found, **config.per_language}
 
 
 class LanguageThresholds:

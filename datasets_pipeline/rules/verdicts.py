@@ -4,7 +4,9 @@ Inside one rule the first failing check wins, as in datatrove: it gives the reas
 threshold it broke. A document that passes, and one that is not judged, has nulls there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +37,20 @@ class Check:
     threshold: Floats
 
 
+_watcher: ContextVar[list[tuple["Check", Bools]] | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched_checks() -> Iterator[list[tuple[Check, Bools]]]:
+    """Every check that is made inside, with the rows it judged: for pictures of scores and thresholds."""
+    seen: list[tuple[Check, Bools]] = []
+    token = _watcher.set(seen)
+    try:
+        yield seen
+    finally:
+        _watcher.reset(token)
+
+
 def below(reason: str, score: Floats, threshold: Floats) -> Check:
     """Fails where score < threshold; never where either is NaN (not defined, switched off)."""
     return Check(reason, score < threshold, score, threshold)
@@ -47,6 +63,8 @@ def above(reason: str, score: Floats, threshold: Floats) -> Check:
 
 def first_failing(checks: Sequence[Check], judged: Bools) -> Verdicts:
     """Verdicts of a rule from its checks in their published order; rows not judged abstain."""
+    if (seen := _watcher.get()) is not None:
+        seen += [(check, judged) for check in checks]
     num_rows = len(judged)
     winner = np.full(num_rows, -1, dtype=np.int32)
     score, threshold = np.full(num_rows, np.nan), np.full(num_rows, np.nan)
