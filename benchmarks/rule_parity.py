@@ -1,6 +1,6 @@
 """Our rules beside datatrove's filters on the same English text, verdict by verdict; with --languages, shares kept.
 
-    python benchmarks/rule_parity.py [--documents 4000] [--megabytes 30]
+    python benchmarks/rule_parity.py [--raw] [--documents 4000] [--megabytes 30]
     python benchmarks/rule_parity.py --languages
     python benchmarks/rule_parity.py --speed
 
@@ -64,20 +64,21 @@ def main() -> None:
     parser.add_argument("--speed", action="store_true", help="MB/s per core of the C4 rule instead of parity")
     parser.add_argument("--documents", type=int, default=100_000, help="English documents to compare, at most")
     parser.add_argument("--megabytes", type=float, default=40.0, help="English text to compare, at most")
+    parser.add_argument("--raw", action="store_true", help="raw Markdown and HTML pages instead of near_duplicates")
     options = parser.parse_args()
     if options.languages:
         print_languages()
     elif options.speed:
-        print_speed(english(options.documents, options.megabytes))
+        print_speed(english(options.documents, options.megabytes, raw=options.raw))
     else:
-        print_parity(english(options.documents, options.megabytes))
+        print_parity(english(options.documents, options.megabytes, raw=options.raw))
 
 
-def english(documents: int, megabytes: float) -> list[str]:
-    """Texts of the near_duplicates collection, then those of raw Markdown and HTML pages; equal ones once."""
+def english(documents: int, megabytes: float, *, raw: bool) -> list[str]:
+    """Texts of the near_duplicates collection, or of raw Markdown and HTML pages as extracted; equal ones once."""
     found: dict[str, None] = {}
     size = 0.0
-    for text in (*_near_duplicates(), *(page.text for page in _raw_pages({"en"}))):
+    for text in (page.text for page in _raw_pages({"en"})) if raw else _near_duplicates():
         if len(found) >= documents or size > megabytes * 1e6:
             break
         if text not in found:
