@@ -42,8 +42,8 @@ GOLDEN = {
     "signatures": ("1-unicode14.0.0", "c7c22ccfca3e"),
     "spans": ("pii 2", "949f9e7bd5a5"),
     "snapshot": ("16e21d5dfc13", "dee5e57c4a09"),
-    "decisions": ("9fcf02e5ec86", "22d205170626"),
-    "content": ("9fcf02e5ec86", "62a669e504d1"),
+    "decisions": ("9037f4bd5a2d", "abdc8e49df0f"),
+    "content": ("9037f4bd5a2d", "62a669e504d1"),
     "tokens": ("1 0.23.3", "3196aae9642b"),
 }
 
