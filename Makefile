@@ -30,8 +30,9 @@ faults: install $(MOTO)/bin/moto_server
 	$(BIN)/python -m pytest -m faults --long
 
 bench: install
-	$(BIN)/python benchmarks/features.py --peer
+	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/minhash.py
+	$(BIN)/python benchmarks/documents_to_decisions.py
 
 # A fake S3 in an environment of its own: resolved together with s3fs, pip backtracks for minutes.
 $(MOTO)/bin/moto_server:

@@ -179,7 +179,8 @@ def print_parity(texts: list[str]) -> None:
     size = sum(len(text.encode()) for text in texts) / 1e6
     print(f"{len(texts):,} English documents, {size:.1f} MB\n")
     table = _table(texts, ["en"] * len(texts))
-    print("| rule | datatrove drops | same verdict | same reason | same text | differences |\n|---|---|---|---|---|---|")
+    print("| rule | datatrove drops | same verdict | same reason | same text | differences |")
+    print("|---|---|---|---|---|---|")
     for label, name, published, options in pairs:
         reasons, edited, _ = ours(name, table, options)
         theirs = [_published(published, text) for text in texts]
@@ -190,9 +191,10 @@ def print_parity(texts: list[str]) -> None:
         classes = Counter(_class_of(published, texts[k], theirs[k], reasons[k]) for k in other_reason)
         told = "; ".join(f"{num} {what}" for what, num in sorted(classes.items())) or "none"
         same_text = f"{1 - len(other_text) / max(1, len(edits)):.2%}" if name == "c4_quality" else ""
+        dropped = sum(reason is not None for reason, _ in theirs)
         print(
-            f"| {label} | {sum(reason is not None for reason, _ in theirs):,} | {1 - len(other_verdict) / len(texts):.3%} | {1 - len(other_reason) / len(texts):.3%} "
-            f"| {same_text} | {told} |"
+            f"| {label} | {dropped:,} | {1 - len(other_verdict) / len(texts):.3%} "
+            f"| {1 - len(other_reason) / len(texts):.3%} | {same_text} | {told} |"
         )
 
 

@@ -71,6 +71,8 @@ def _chunk_features(text: pa.LargeStringArray, media_type: pa.Array, stated: lis
         return feature_schema().empty_table()
     offsets = np.frombuffer(offset_buffer, np.int64)[text.offset : text.offset + len(text) + 1]
     data = np.frombuffer(data_buffer, np.uint8) if data_buffer is not None else np.zeros(0, np.uint8)
+    # Buffers read from a file are read-only, others are not: one kind, or the kernels are compiled for each.
+    offsets.flags.writeable = data.flags.writeable = False
     classes = character_classes()
 
     codes = [language.normalize_language(tag) for tag in stated]

@@ -3,7 +3,7 @@
 
 `count_features` releases the GIL and reuses one scratch for all documents of a batch. Memory does not
 grow with the documents: what is beyond a stretch of words or lines (columns.py) is counted stretch by
-stretch, so a batch takes at most about 70 MB beside its text, and time is linear in it. Results depend on
+stretch, so a batch takes at most about 50 MB beside its text, and time is linear in it. Results depend on
 each document alone.
 
 Compiling takes about half a minute once; the machine code is kept in NUMBA_CACHE_DIR.
