@@ -2,6 +2,7 @@
 
 import time
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from datasets_pipeline.edits import apply_spans
 from datasets_pipeline.rules import c4_quality
 from datasets_pipeline.rules.c4_words import ABBREVIATIONS
 from ingot.schemas import SPAN
+from tests.curation.road import small_road
 from tests.features.real_documents import labelled_documents, real_documents
 from tests.features.reference_words import reference_words
 from tests.rules.verdict_rows import rows
@@ -200,3 +202,17 @@ def test_published_defaults_are_datatroves() -> None:
     published, ours = filters.C4QualityFilter(), c4_quality.Config()
     for field in c4_quality.Thresholds.model_fields:
         assert getattr(ours, field) == getattr(published, field), field
+
+
+def test_edits_of_the_rule_are_what_is_published(tmp_path: Path) -> None:
+    text = f"Home | About\n{FIVE}Menu\n"
+    pages = {"a.md": text, "b.md": "Home | About\nOne sentence is here.\n"}
+    road = small_road(tmp_path, {"notes": pages, "raw": {"c.md": text + "Another end of it.\n"}})
+    road.values["dedup"] = {"near": None}
+    road.values["rules"] = [{"rule": "c4_quality", "when": {"source": "notes"}}]
+    night = road.run()
+    texts = {row["uri"]: row["text"] for row in road.shard_rows(night)}
+    assert texts == {"a.md": FIVE.strip(), "c.md": text + "Another end of it."}
+    outcomes = road.outcomes(night)
+    assert outcomes["notes:b.md"]["reason"] == "too_few_sentences"
+    assert night.manifest.identity.statistics["edits"] == {"documents": 1, "spans": {"c4_line": 2}}
