@@ -61,17 +61,22 @@ def finish_part(unit: FinishUnit) -> FinishedPart:
     """Write a part's decisions and send its rows of the plan to their ranges; runs in a worker."""
     part = read_judged(unit.judging, unit.part)
     own = part.own(unit.empty)
-    outcome = combine(part.judgements, own, unit.duplicates, unit.excluded, unit.split, unit.threshold)
+    overridden = part.overridden(unit.judging.overrides, own)
+    duplicates = overridden.spared(unit.duplicates)
+    binding = overridden.applied_to(part.judgements)
+    outcome = overridden.named_in(combine(binding, own, duplicates, unit.excluded, unit.split, unit.threshold))
     rows = decision_table(
-        part.documents, part.features, part.judgements, own, unit.duplicates, unit.excluded, outcome, unit.threshold
+        part.documents, part.features, part.judgements, own, duplicates, unit.excluded, outcome, unit.threshold
     )
+    rows = overridden.added_to(rows, part.documents["doc_id"], len(part.judgements))
+    numbers = statistics(part.documents, part.features, part.judgements, outcome, part.edits, unit.judging.ranks)
     plan = _plan_rows(part, outcome, unit.units)
     ranges = unit.judging.census.range_of(places_of(plan))
     write_parts(unit.judging.place, "plan", unit.part, plan, ranges, unit.judging.census.num_ranges)
     return FinishedPart(
         tuple(write_decisions(unit.judging.place.store, rows)),
         accounting(part.num_occurrences, part.documents, outcome),
-        statistics(part.documents, part.features, part.judgements, outcome, part.edits, unit.judging.ranks),
+        {**numbers, **overridden.statistics()},
     )
 
 

@@ -11,6 +11,7 @@ from datasets_pipeline.analyse import feature_version, rule_inputs, rule_version
 from datasets_pipeline.dedup.minhash import SIGNATURE_VERSION, VERIFIER_VERSION
 from ingot.config import Recipe, resolved, without_places
 from ingot.digests import digest_of
+from ingot.overrides import values_of
 from ingot.parquet import WRITER_VERSION
 from ingot.schemas import SCHEMA_VERSION
 
@@ -26,6 +27,8 @@ def recipe_values(recipe: Recipe) -> dict[str, Any]:
     values = {name: resolved(section) for name, section in sections.items() if section is not None}
     values["sources"] = sorted(without_places(values["sources"]), key=lambda source: str(source["name"]))
     values["rules"] = without_places(values["rules"])
+    if recipe.overrides:
+        values["overrides"] = values_of(recipe.overrides)
     return values
 
 

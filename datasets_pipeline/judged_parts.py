@@ -23,10 +23,12 @@ from datasets_pipeline.edits import Span
 from datasets_pipeline.exchange import Workplace, read_part, write_parts
 from datasets_pipeline.judge import Judgement, judge
 from datasets_pipeline.outcomes import OwnVerdicts, edited_rows, eligible_documents, own_verdicts
+from datasets_pipeline.overrides import Overridden
 from datasets_pipeline.parallel import Pool, finish_all
 from datasets_pipeline.snapshot import OpenUnit, distinct_documents, in_order, occurrences_of
 from ingot import registry
 from ingot.config import Recipe, RuleEntry, Scope
+from ingot.overrides import Override
 from ingot.parquet import column_names, read_table
 from ingot.schemas import SPAN
 from ingot.store_identity import span_key
@@ -46,6 +48,7 @@ class Judging:
     """Number of units."""
     rules: tuple[tuple[str, str, str | None, str], ...]
     """(rule, id, scope as JSON, configuration as JSON) in recipe order."""
+    overrides: tuple[Override, ...]
     classifications: tuple[str, ...] | None
     salt: bytes = field(repr=False)
     share: float
@@ -88,6 +91,10 @@ class JudgedPart:
         """Verdicts of no rule; `empty` are the rows that edits leave without text."""
         return own_verdicts(self.features, empty)
 
+    def overridden(self, overrides: Sequence[Override], own: OwnVerdicts) -> Overridden:
+        """What people said of these documents."""
+        return Overridden.of(overrides, self.documents, self.judgements, own)
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -118,7 +125,8 @@ def judging(place: Workplace, recipe: Recipe, census: Census, units: int, salt: 
         for rule in recipe.rules
     )
     classes = tuple(recipe.classifications) if recipe.classifications is not None else None
-    return Judging(place, census, units, rules, classes, salt, recipe.heldout.share)
+    overrides = tuple(recipe.overrides or ())
+    return Judging(place, census, units, rules, overrides, classes, salt, recipe.heldout.share)
 
 
 @lru_cache(maxsize=4)
@@ -227,7 +235,7 @@ def _features_of(judging: Judging, documents: pa.Table, part: int) -> tuple[pa.T
     table = spread_features.take(pa.array(order[np.searchsorted(at, wanted, sorter=order)])).combine_chunks()
     names = [name for name in table.column_names if name.startswith(_FEATURE)]
     features = table.select(names).rename_columns([name.removeprefix(_FEATURE) for name in names])
-    for name in ("doc_id", "source", "uri", "metadata", *RULE_COLUMNS):
+    for name in ("doc_id", "source", "uri", "licence", "metadata", *RULE_COLUMNS):
         features = features.append_column(name, documents[name])
     return features, {id_: _found(table, digest) for id_, digest in _span_digests(judging).items()}
 
@@ -257,11 +265,13 @@ def judge_part(unit: PartUnit) -> dict[str, Any]:
         )
         write_parts(judging.place, "edits", unit.part, table, edited, judging.units)
     failed = part.features["failed"].to_numpy(zero_copy_only=False)
+    own = part.own(np.empty(0, np.int64))
+    binding = part.overridden(judging.overrides, own).applied_to(part.judgements)
     return {
         "doc_id": id_keys(documents["doc_id"]).copy(),
         "place": place.astype(np.int32),
         "row": documents["row"].to_numpy().astype(np.int32),
-        "eligible": eligible_documents(num, part.judgements, part.own(np.empty(0, np.int64))),
+        "eligible": eligible_documents(num, binding, own),
         "has_words": part.features["num_shingles"].to_numpy() > 0,
         "drawn": heldout.draw(documents["doc_id"], salt=judging.salt, share=judging.share),
         "any_failed": bool(failed.any()),

@@ -13,6 +13,7 @@ from datasets_pipeline.decide import DecisionsRef
 from datasets_pipeline.expectations import breaches
 from datasets_pipeline.flags import flags
 from datasets_pipeline.identity import NO_TOMBSTONES, recipe_values, stage_versions
+from datasets_pipeline.overrides import record_overrides
 from datasets_pipeline.parallel import Pool
 from datasets_pipeline.shards import content_rows, write_shards
 from ingot import ledger
@@ -161,4 +162,5 @@ def record_publication(store: Store, manifest: Manifest, version: int, actor: le
         attempt=manifest.identity_digest,
         details={"documents": manifest.identity.accounting["kept"], "heldout": manifest.identity.accounting["heldout"]},
     )
+    record_overrides(store, manifest, version, actor)
     crashpoint("publish.ledger.after", name)

@@ -133,6 +133,10 @@ def sum_statistics(recipe: Recipe, parts: Sequence[Mapping[str, Any]], ranks: Ma
     }
     if reports:
         total["reports"] = reports
+    if recipe.overrides:
+        total["overrides"] = {
+            name: sum(part["overrides"][name] for part in parts) for name in ("kept", "dropped", "refused")
+        }
     edited = sum(part["edits"]["documents"] for part in parts)
     total["edits"] = {"documents": edited, "spans": dict(sorted(kinds.items()))}
     return total

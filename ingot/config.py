@@ -16,12 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ingot import registry
 from ingot.digests import digest_of, without_none
 from ingot.errors import RecipeError
+from ingot.overrides import RULE as OVERRIDE_RULE
+from ingot.overrides import Override
 from ingot.recipe_errors import Refused, explain, validate
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 """What a corpus or a model may be called."""
 
-RESERVED_RULE_IDS = ("analysis", "edits", "dedup.near", "heldout")
+RESERVED_RULE_IDS = ("analysis", "edits", "dedup.near", "heldout", OVERRIDE_RULE)
 """Decisions that no rule of a recipe takes stand under these names in the records."""
 
 
@@ -225,6 +227,9 @@ class Recipe(BaseModel):
         "secret. A class that is not named is stricter than all that are.",
     )
     rules: list[Any] = Field(default_factory=list)
+    overrides: list[Override] | None = Field(
+        default=None, description="What a person decided about single documents; applied last, against the rules."
+    )
     dedup: Dedup = Field(default_factory=Dedup)
     heldout: HeldOut = Field(default_factory=HeldOut)
     expectations: Expectations = Field(default_factory=Expectations)
@@ -285,6 +290,10 @@ class Recipe(BaseModel):
                 if name not in known:
                     place = f"rules.{index} (rule {rule.rule}).when.source"
                     raise Refused(f"{name!r} is no source of this recipe; its sources: {', '.join(known)}", place)
+        for index, override in enumerate(self.overrides or []):
+            if override.source is not None and override.source not in known:
+                message = f"{override.source!r} is no source of this recipe; its sources: {', '.join(known)}"
+                raise Refused(message, f"overrides.{index}.source")
         return self
 
     @model_validator(mode="after")

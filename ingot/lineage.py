@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingot import ledger, lookup, manifest, model_versions
+from ingot import ledger, lookup, manifest, model_versions, overrides
 from ingot.cleaned import cleaned_against
 from ingot.digests import digest_of, sha256_file, sha256_hex
 from ingot.errors import IntegrityError, NotFoundError
@@ -262,6 +262,9 @@ def _in_version(
         "language": final["language"],
         "verdicts": [_verdict(row) for row in rows[1:]],
     }
+    if any(row["rule"] == overrides.RULE for row in rows):
+        digest = next(row["config_digest"] for row in rows[1:] if row["rule"] == overrides.RULE)
+        answer["override"] = overrides.find(found.identity.recipe, digest)
     if final["outcome"] in ("kept", "heldout"):
         answer |= _shard_place(store, found.identity, doc_id, final, shard_rows)
     if answer["other_doc_id"]:

@@ -6,6 +6,7 @@
 import os
 import re
 from collections.abc import Mapping
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,18 @@ import yaml
 
 from ingot.config import Recipe, parse_recipe
 from ingot.errors import NotFoundError, RecipeError
+from ingot.overrides import in_force
 from ingot.recipe_errors import shown
 
 
-def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) -> Recipe:
+def load_recipe(
+    path: str | Path, overrides: Mapping[str, str] | None = None, *, today: date | None = None
+) -> Recipe:
     """Read a recipe file and apply overrides such as {"train.0.tokens": "200_000"}.
 
     A bare name is looked up among the shipped recipes and in `$INGOT_WORKSPACE/recipes`. A source's
-    relative uri is relative to the recipe file's folder, wherever the process was started.
+    relative uri is relative to the recipe file's folder, wherever the process was started. Of the section `overrides`
+    what ended before today is left out.
     """
     file = find_recipe(path)
     try:
@@ -31,7 +36,9 @@ def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) ->
     except OSError as error:
         raise RecipeError(f"recipe {file} cannot be read ({type(error).__name__}); check its rights") from None
     values = apply_overrides(read_values(text, f"recipe {file}"), overrides or {})
-    return parse_recipe(_with_absolute_places(values, file.parent))
+    recipe = parse_recipe(_with_absolute_places(values, file.parent))
+    held = in_force(recipe.overrides or [], today or date.today())
+    return recipe.model_copy(update={"overrides": held or None})
 
 
 def find_recipe(path: str | Path) -> Path:

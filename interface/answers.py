@@ -15,6 +15,7 @@ from ingot import lineage, manifest, model_versions
 from ingot import verify as verification
 from ingot.errors import NotFoundError
 from ingot.ledger import Actor
+from ingot.overrides import RULE as OVERRIDE_RULE
 from ingot.storage import Store
 from interface.context import open_settings, open_store
 from interface.output import Printer, progress_bars, write_file
@@ -132,16 +133,28 @@ def print_document(found: lineage.DocumentTrace, printer: Printer) -> None:
 
 def explain(version: dict[str, Any]) -> str:
     """One sentence on what happened to a document in a version."""
+    if version["outcome"] == "kept" and version["rule"] == OVERRIDE_RULE:
+        lifted = [f"{row['rule']} says {_reason(row)}" for row in version["verdicts"] if row["outcome"] == "dropped"]
+        although = f" although {'; '.join(lifted)}" if lifted else ""
+        return f"kept by {_override(version)}{although}, shard {version['shard'][:16]} row {version['row']}"
     if version["outcome"] == "kept":
         return f"kept, shard {version['shard'][:16]} row {version['row']}"
     if version["outcome"] == "heldout":
         return f"held out for evaluation, shard {version['shard'][:16]} row {version['row']}"
+    if version["rule"] == OVERRIDE_RULE:
+        return f"dropped by {_override(version)}"
     text = f"dropped by {version['rule']}: {_reason(version)}"
     if version["other_doc_id"]:
         text += f", in favour of {version['other_doc_id']}"
         if version.get("other_uri"):
             text += f" ({version['other_uri']})"
     return text
+
+
+def _override(version: dict[str, Any]) -> str:
+    """Who overrode it, and why."""
+    author = (version.get("override") or {}).get("author", "unknown")
+    return f"an override of {author} ({version['reason']})"
 
 
 def _reason(row: dict[str, Any]) -> str:

@@ -33,6 +33,7 @@ COMMANDS = {
     "verify": ("interface.answers", "verify"),
     "audit": ("interface.audit", "audit"),
     "ledger": ("interface.answers", "ledger"),
+    "fit-rules": ("interface.fit_rules", "fit_rules"),
     "report": ("interface.answers", "report"),
     "schema": ("interface.answers", "schema"),
     "up": ("interface.stack", "up"),
@@ -164,6 +165,11 @@ def parser() -> _Parser:
     report.add_argument("model", help="model version; with --cluster a corpus version")
     report.add_argument("--cluster", metavar="ID", help="the cluster of this document, with what differs in its texts")
     report.add_argument("--with-text", action="store_true", required=True, help="say that you mean to read text")
+    fit = add("fit-rules", "thresholds and stop words of a language from its own good text")
+    fit.add_argument("source", help="corpus version, e.g. handbook@12, or a folder of .txt, .md, .jsonl files")
+    fit.add_argument("--language", required=True, help="ISO 639 code of the text, e.g. fi")
+    fit.add_argument("--lost", type=float, default=0.01, metavar="SHARE",
+                     help="share of the good text that one check may lose (default 0.01)")  # fmt: skip
     schema = add("schema", "JSON Schema of a recipe")
     schema.add_argument("what", choices=("recipe",))
     up = add("up", "start the local stack: Prefect, MLflow, workers, supervisor")

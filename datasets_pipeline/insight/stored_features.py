@@ -24,7 +24,7 @@ from ingot.parquet import column_names, read_table
 from ingot.storage import Store
 
 _ALWAYS = ("failed", "language", "media_type")
-_OF_PLACES = {"metadata", *RULE_COLUMNS}
+_OF_PLACES = {"licence", "metadata", *RULE_COLUMNS}
 """Columns that are not features: they are put together from every place at which a document stands."""
 
 
@@ -138,7 +138,7 @@ class StoredFeatures:
         assert documents is not None
         documents = documents.take(pa.array(rows))
         features = self._features_at([unit.unit for unit in units], documents)
-        for name in ("source", "uri", "metadata", *RULE_COLUMNS):
+        for name in ("source", "uri", "licence", "metadata", *RULE_COLUMNS):
             features = features.append_column(name, documents[name])
         return features.combine_chunks()
 

@@ -24,6 +24,8 @@ VERSION = "1"
 KIND = "threshold"
 LANGUAGES = None
 """Valid everywhere."""
+BINDING = True
+"""No override keeps what this rule drops."""
 
 
 class Config(BaseModel):

@@ -5,7 +5,7 @@ stop words would drop every German page.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +34,13 @@ _NOT_PROSE = (
     "text/xml",
     "text/yaml",
 )
+_TABLES = (
+    "text/csv",
+    "text/tab-separated-values",
+    "application/vnd.ms-excel",
+    "application/vnd.oasis.opendocument.spreadsheet",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+)
 # text/x-... is source code, apart from these.
 _PROSE = ("text/x-rst", "text/x-tex", "text/x-markdown", "text/x-python-metadata")
 
@@ -50,6 +57,11 @@ def is_prose(features: pa.Table) -> Bools:
     return ~_numpy(pc.or_(code, pc.is_in(media, value_set=pa.array(_NOT_PROSE, pa.string()))))
 
 
+def is_code(features: pa.Table) -> Bools:
+    """bool [n]: the medium is known to be source code, markup of programs or configuration; tables are not."""
+    return ~is_prose(features) & ~_numpy(pc.is_in(features["media_type"], value_set=pa.array(_TABLES, pa.string())))
+
+
 def by_language_code(values: dict[str, _Value]) -> dict[str, _Value]:
     """The mapping itself, for use as a pydantic validator; ValueError for a key that no document can have."""
     for tag in values:
@@ -57,6 +69,19 @@ def by_language_code(values: dict[str, _Value]) -> dict[str, _Value]:
         if code != tag:
             raise ValueError(f"{tag!r} is not how languages are stored; write an ISO 639 code as {code!r}")
     return values
+
+
+def with_language_thresholds(config: Any, known: Mapping[str, Mapping[str, float]]) -> dict[str, BaseModel]:
+    """Thresholds by language: those of `per_language`, else the rule's own with what is known of the language.
+
+    What the recipe sets for all languages holds for all: only fields that it leaves alone are replaced.
+    """
+    found: dict[str, BaseModel] = {}
+    for language, values in known.items():
+        found[language] = config.model_copy(
+            update={name: value for name, value in values.items() if name not in config.model_fields_set}
+        )
+    return {**found, **config.per_language}
 
 
 class LanguageThresholds:

@@ -25,7 +25,7 @@ def document_features(store: Store, documents: pa.Table) -> pa.Table:
     metadata: JSON as in DOCUMENTS, for rules over facts that no text shows (how sure a text recognition was).
     """
     columns = _gather(store, documents, features_key)
-    for name in ("source", "uri", "metadata", *RULE_COLUMNS):
+    for name in ("source", "uri", "licence", "metadata", *RULE_COLUMNS):
         columns = columns.append_column(name, documents[name])
     return columns.combine_chunks()
 
