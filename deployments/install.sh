@@ -45,5 +45,5 @@ else
   "${pip[@]}" "torch==$torch"
 fi
 "${pip[@]}" -c "$root/constraints.txt" setuptools
-"${pip[@]}" --no-build-isolation -c "$root/constraints.txt" -e "$root[dev]" 2> >(grep -v 'is ignored: it is neither' >&2)
+"${pip[@]}" --no-build-isolation -c "$root/constraints.txt" -e "$root[dev,datatrove]" 2> >(grep -v 'is ignored: it is neither' >&2)
 echo "$wanted $root" >"$stamp"
