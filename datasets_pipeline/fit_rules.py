@@ -9,9 +9,11 @@ Costs one pass over the text; knows nothing of a rule but what its checks compar
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -35,7 +37,6 @@ NUM_STOP_WORDS = 14
 
 # A number that no score reaches and that says which field it was put into.
 _MARK = 1e15
-_WORD = re.compile(r"[^\W\d_]+")
 # English words that stand in pages of every language.
 _NOT_OWN = frozenset({*STOP_WORDS["en"], "in", "on", "is", "as", "at", "a", "i", "an", "or", "for", "by", "it"})
 
@@ -103,12 +104,19 @@ def _percentile(scores: np.ndarray, lost: float, is_least: bool, whole: bool) ->
     return int(rounded) if whole and rounded >= 1 else (round(rounded, 3) if rounded > 0 else None)
 
 
+@lru_cache(maxsize=1)
+def _word() -> re.Pattern[str]:
+    """A run of letters with their combining marks: `\\w` has no marks and would cut Hindi at every vowel sign."""
+    marks = "".join(c for c in map(chr, range(0x300, 0x20000)) if unicodedata.category(c)[0] == "M")
+    return re.compile(rf"[^\W\d_](?:[^\W\d_]|[{re.escape(marks)}\u200c\u200d])*")
+
+
 def stop_words(texts: Iterable[str]) -> list[str]:
     """The words that stand in most documents, lower case, the commonest first; none that English pages have too."""
     documents: Counter[str] = Counter()
     occurrences: Counter[str] = Counter()
     for text in texts:
-        words = [word.lower() for word in _WORD.findall(text)]
+        words = [word.lower() for word in _word().findall(text)]
         occurrences.update(words)
         documents.update(set(words) - _NOT_OWN)
     ordered = sorted(documents, key=lambda word: (-documents[word], -occurrences[word], word))

@@ -48,7 +48,7 @@ class Overridden:
         num = len(documents)
         by, refused = np.full(num, -1, np.int64), np.zeros(num, bool)
         for index, override in reversed(list(enumerate(overrides or ()))):
-            by[_matched(override, documents)] = index
+            by[matched(override, documents)] = index
         if overrides:
             refused[own.failed] = refused[own.empty] = True
             for judgement in judgements:
@@ -145,7 +145,8 @@ def _with_action(overrides: Sequence[Override], by: np.ndarray, action: str) -> 
     return np.array([*(o.action == action for o in overrides), False])[by]
 
 
-def _matched(override: Override, documents: pa.Table) -> np.ndarray:
+def matched(override: Override, documents: pa.Table) -> np.ndarray:
+    """bool [n]: documents (doc_id, source, uri of the primary place) that an override names."""
     if override.id is not None:
         wanted = pa.scalar(bytes.fromhex(override.id), documents["doc_id"].type)
         return pc.equal(documents["doc_id"], wanted).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]

@@ -91,7 +91,7 @@ def _in_words(fault: Mapping[str, Any], path: str, nullable: bool) -> str:
 
 def allowed_characters(pattern: str) -> str:
     """A name's pattern in words, e.g. `^[a-z0-9][a-z0-9_-]{0,62}$`; the pattern itself when it is another kind."""
-    parts = re.fullmatch(r"\^\[([^]]+)\]\[([^]]+)\](?:\{0,(\d+)\}|\*)\$", pattern)
+    parts = re.fullmatch(r"\^(\[[^]]+\]|\\w)\[([^]]+)\](?:\{0,(\d+)\}|\*)\$", pattern)
     if parts is None:
         return f"write what matches {pattern}"
     first, rest, most = parts.groups()
@@ -100,7 +100,8 @@ def allowed_characters(pattern: str) -> str:
 
 
 def _spelled(characters: str) -> str:
-    return " ".join(re.findall(r"\w-\w|.", characters))
+    words = {r"\w": "letters digits _", " ": "blank"}
+    return " ".join(words.get(part, part) for part in re.findall(r"\\w|\w-\w|.", characters.strip("[]")))
 
 
 def _as_yaml(path: str, value: Any) -> str:

@@ -114,11 +114,13 @@ def print_document(found: lineage.DocumentTrace, printer: Printer) -> None:
     """A document's fate, for people."""
     printer.line(f"document {found.doc_id}")
     for place in found.occurrences[:_MANY]:
-        licence = place["licence"] or "licence not stated"
+        licence = place["licence"] or "states no licence"
         span = f"[{place['start']}, {place['end']})"
         printer.line(f"  stands in {place['source']}: {place['uri']} {span}, {licence}, {place['state']}")
     for version in found.versions:
-        printer.line(f"  in {version['corpus']}@{version['version']}: {explain(version)}")
+        # What rules judged: the source's default where the document states none, else the strictest of its places.
+        licence = "" if version["licence"] in (None, "unknown") else f", licence {version['licence']}"
+        printer.line(f"  in {version['corpus']}@{version['version']}: {explain(version)}{licence}")
         for verdict in version["verdicts"]:
             if verdict["outcome"] == "edited":
                 printer.line(f"    edited by {verdict['rule']}: {len(verdict['spans'])} spans")

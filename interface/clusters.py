@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from ingot import ledger, manifest
 from ingot.digests import digest_of, sha256_hex
+from ingot.errors import NotFoundError
 from ingot.ledger import Actor
 from interface.context import open_settings, open_store
 from interface.output import Printer
@@ -30,6 +31,9 @@ def clusters(options: Namespace, printer: Printer) -> int:
         printer.line(f"with text: ingot report {name} --cluster {members[0].doc_id} --with-text")
         printer.result({"corpus": name, "members": [asdict(member) for member in members]})
         return 0
+    known = sorted(found.identity.statistics.get("source", {}))
+    if options.source and options.source not in known:
+        raise NotFoundError(f"{name} has no source {options.source!r}; its sources: {', '.join(known)}")
     answer = list_clusters(store, found.identity, most=options.limit, source=options.source)
     where = f" with a member in {options.source}" if options.source else ""
     printer.line(

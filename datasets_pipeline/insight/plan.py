@@ -34,7 +34,7 @@ from ingot.settings import Settings, expand_place
 from ingot.storage import Store
 
 STAGES = ("acquire", "analyse", "decide", "publish")
-_WARM_UP, _QUARTER = 0.02, 0.25
+_PARTS = {"a few files": 0.02, "a quarter of the sample": 0.25, "the sample": 1.0}
 _SALT = "00" * 16
 """Of the sample: the store's own says which documents are held out, which a plan does not."""
 
@@ -120,14 +120,17 @@ def plan(
     """
     recipe = recipe.model_copy(update={"expectations": Expectations(min_documents=0)})
     run = partial(_run, recipe=recipe, settings=settings, pool=pool, now=now, share=share, at_least=at_least)
+
+    def told(what: str, done: int) -> None:
+        if on_progress is not None:
+            on_progress(what, done, len(STAGES))
+
     with store.scratch("plan") as folder:
-        for number, part in enumerate((_WARM_UP, _QUARTER, 1.0)):
+        for name, part in _PARTS.items():
             place = folder / str(part)
             scratch = Store(str(place / "store"), scratch_root=place / "scratch")
-            found = run(scratch, part=part)
-            if on_progress is not None:
-                on_progress("sample", number + 1, 3)
-            if number < 2:
+            found = run(scratch, part=part, on_stage=partial(told, f"stages over {name}"))
+            if part < 1:
                 quarter = found
                 shutil.rmtree(place)
         num_tokens = _tokens(scratch, recipe, found, pool)
@@ -137,10 +140,11 @@ def plan(
 
 def _run(
     scratch: Store, *, recipe: Recipe, settings: Settings, pool: Pool, now: datetime, share: float, at_least: int,
-    part: float,
+    part: float, on_stage: Callable[[int], None],
 ) -> _Run:  # fmt: skip
-    """The data path over a part of the sample, each stage measured."""
+    """The data path over a part of the sample, each stage measured; on_stage is told how many stages are done."""
     draws = {e.config.name: Draw(e.config.name, share, at_least, part) for e in recipe.sources}
+    on_stage(0)
     costs: dict[str, Cost] = {}
     salt = bytes.fromhex(store_identity.initialise(scratch, salt=_SALT))
     with Meter() as meter:
@@ -155,18 +159,22 @@ def _run(
                 )
             )  # fmt: skip
     costs["acquire"] = meter.cost
+    on_stage(1)
     with Meter() as meter:
         analyse(scratch, units_of(scratch, snapshots), recipe.rules, pool)
     costs["analyse"] = meter.cost
+    on_stage(2)
     with Meter() as meter:
         decided = decide(scratch, recipe, snapshots, pool, salt=salt)
     costs["decide"] = meter.cost
+    on_stage(3)
     with Meter() as meter:
         ref = publish_corpus(
             scratch, recipe, decided, pool, salt=salt, actor=Actor("service", "plan", "declared"),
             provenance={"sources": {s.source: {"record": s.record_key} for s in snapshots}},
         )  # fmt: skip
     costs["publish"] = meter.cost
+    on_stage(4)
     return _Run(draws, snapshots, decided, manifest.read(scratch, ref.corpus, ref.version), costs)
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PERIOD = 0.1
+_MOST = 0.05
+"""Share of a core that looking may take: the kernel walks every page of every process for one sum of memory."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,11 @@ class Meter:
         self.cost = Cost(seconds, max(0.0, cpu), max(self._peak, tree_bytes()))
 
     def _watch(self) -> None:
-        while not self._ended.wait(_PERIOD):
+        period = _PERIOD
+        while not self._ended.wait(period):
+            began = time.thread_time()
             self._peak = max(self._peak, tree_bytes())
+            period = max(_PERIOD, (time.thread_time() - began) / _MOST)
 
 
 def tree() -> list[int]:

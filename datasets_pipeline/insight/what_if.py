@@ -3,7 +3,8 @@
 A rule whose configuration and code are those of the version is taken from its decisions; one that is new or
 changed judges the stored features again. A span rule answers where its spans are stored already; else it is said to
 need reading, and counted as it was. What is let in anew is looked up among the rest by its signature, so that an
-obvious near-duplicate is not taken for a gain; the exact answer is that of `ingot curate`.
+obvious near-duplicate is not taken for a gain; the exact answer is that of `ingot curate`. Overrides are those of the
+recipe; a near-duplicate that an override kept, and does not any more, is counted as staying.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets_pipeline.analyse import features_key, rule_version, span_config_digest, spans_key, unpack_signatures
+from datasets_pipeline.analyse import (
+    features_key,
+    rule_inputs,
+    rule_version,
+    span_config_digest,
+    spans_key,
+    unpack_signatures,
+)
 from datasets_pipeline.classification_order import class_ranks
 from datasets_pipeline.dedup.bands import band_keys, band_shape
 from datasets_pipeline.dedup.minhash import estimate_jaccard_pairs, has_shingles
@@ -31,13 +39,15 @@ from datasets_pipeline.insight.version_tables import (
     read_decisions,
     rows_of,
 )
+from datasets_pipeline.insight.what_if_overrides import Named, compare_overrides
 from datasets_pipeline.judge import judge
 from datasets_pipeline.outcomes import ANALYSIS_RULE, EDITS_RULE, HELDOUT_RULE, NEAR_RULE
 from datasets_pipeline.rules.verdicts import watched_checks
 from ingot import registry
-from ingot.config import Recipe, RuleEntry, parse_rule, resolved
+from ingot.config import Recipe, RuleEntry, parse_rule
 from ingot.errors import RecipeError
 from ingot.manifest import Manifest
+from ingot.overrides import RULE as OVERRIDE
 from ingot.parquet import read_table
 from ingot.recipe_files import flat
 from ingot.storage import Store
@@ -112,8 +122,9 @@ def what_if(store: Store, recipe: Recipe, name: str, manifest: Manifest) -> What
     before, changes, checks = dict(failed), {}, {}
     after: dict[str, np.ndarray] = {}
     told: dict[str, _Told] = {}
+    new = {str(values["id"]): values for values in recipe_values(recipe)["rules"]}
     for entry in recipe.rules:
-        change, options = _compare(old.get(entry.id), entry, identity.versions.get(f"rule.{entry.id}"))
+        change, options = _compare(old.get(entry.id), new[entry.id], entry, identity.versions)
         after[entry.id] = failed.get(entry.id, np.zeros(len(ids), bool))
         if change != "unchanged" and not judged.can_judge(entry):
             change = "needs reading"
@@ -124,18 +135,29 @@ def what_if(store: Store, recipe: Recipe, name: str, manifest: Manifest) -> What
     for rule in old.keys() - after.keys():
         changes[rule] = ("removed", {})
 
+    overrides = compare_overrides(recipe, manifest, final, decided.verdicts, ids, after, own)
+    if overrides.has_any:
+        changes[OVERRIDE] = ("unchanged" if overrides.are_same else "changed", {})
+        before = {OVERRIDE: overrides.before.dropped, **before}
+        after = {OVERRIDE: overrides.after.dropped, **after}
+    lifted_before, lifted_after = _lifted(before, overrides.before), _lifted(after, overrides.after)
     was_in = is_one_of(final["outcome"], IN_VERSION)
-    passed_before, passes = ~_any(before, own), ~_any(after, own)
-    goes, comes = was_in & ~passes, passes & ~passed_before
-    going_to = _first_failing(after, goes)
-    coming_from = _last_failing(before, comes)
+    passed_before, passes = ~_any(lifted_before, own), ~_any(lifted_after, own)
+    was_near = is_one_of(final["rule"], (NEAR_RULE,)) & ~was_in
+    newly_kept = overrides.after.kept & ~overrides.before.kept
+    goes, comes = was_in & ~passes, passes & (~passed_before | (newly_kept & was_near))
+    going_to = _first_failing(lifted_after, goes)
+    coming_from = _last_failing(lifted_before, comes)
+    coming_from[comes & newly_kept & (was_near | _any(after, own))] = OVERRIDE
     sizes = as_numpy(final["num_bytes"])
-    near = _near_known(judged, comes, passes & ~comes, recipe) if comes.any() else 0
+    may_be_near = comes & ~overrides.after.kept
+    near = _near_known(judged, may_be_near, passes & ~may_be_near, recipe) if may_be_near.any() else 0
     counts = {
         "documents": np.ones(len(ids), np.int64), "before": was_in, "goes": goes, "comes": comes,
         "after": (was_in & ~goes) | comes,
     }  # fmt: skip
-    order = [entry.id for entry in recipe.rules] + sorted(old.keys() - after.keys())
+    order = [*([OVERRIDE] if overrides.has_any else []), *(entry.id for entry in recipe.rules)]
+    order += sorted(old.keys() - after.keys())
     stand_ins = _stand_ins(final, ids, goes, passes)
     return WhatIf(
         version=name,
@@ -252,19 +274,29 @@ def _recorded(
 
 
 def _compare(
-    old: Mapping[str, Any] | None, entry: RuleEntry, old_version: str | None
+    old: Mapping[str, Any] | None, new: Mapping[str, Any], entry: RuleEntry, versions: Mapping[str, str]
 ) -> tuple[str, dict[str, list[Any]]]:
-    """(how the rule differs from the version's, [before, after] of each option that does)."""
+    """(how the rule differs from the version's, [before, after] of each option that does); places are no options."""
     if old is None:
         return "added", {}
-    before, after = flat(dict(old)), flat(resolved(entry))
+    before, after = flat(dict(old)), flat(dict(new))
     options = {
         key: [before.get(key), after.get(key)] for key in {**before, **after} if before.get(key) != after.get(key)
     }
-    ours = rule_version(entry.rule)
-    if old_version != ours:
-        options["version of the rule"] = [old_version, ours]
+    ours, name = rule_version(entry.rule), f"rule.{entry.id}"
+    if versions.get(name) != ours:
+        options["version of the rule"] = [versions.get(name), ours]
+    read = {key.removeprefix(f"{name}."): value for key, value in versions.items() if key.startswith(f"{name}.")}
+    inputs = rule_inputs(entry)
+    for file in sorted({*read, *inputs}):
+        if read.get(file) != inputs.get(file):
+            options[f"content of {file}"] = [read.get(file), inputs.get(file)]
     return ("changed" if options else "unchanged"), options
+
+
+def _lifted(failed: Mapping[str, np.ndarray], named: Named) -> dict[str, np.ndarray]:
+    """What each rule drops, without the documents that an override keeps."""
+    return {rule: rows & ~named.kept for rule, rows in failed.items()}
 
 
 def _any(failed: Mapping[str, np.ndarray], own: np.ndarray) -> np.ndarray:
@@ -372,7 +404,7 @@ def _notes(recipe: Recipe, manifest: Manifest, name: str) -> list[str]:
     ours, theirs = recipe_values(recipe), manifest.identity.recipe
     other = sorted(
         section
-        for section in {*ours, *theirs} - {"rules"}
+        for section in {*ours, *theirs} - {"rules", "overrides"}
         if ours.get(section) != theirs.get(section)
     )  # fmt: skip
     if not other:

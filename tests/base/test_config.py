@@ -206,6 +206,11 @@ def test_a_mistake_that_would_show_after_minutes_is_refused_when_reading(path: s
         ("rules", [{"rule": "language", "keep": [False]}], r'keep\.0: YAML reads no, .*.* quotes: "no"'),
         ("corpus", 2024, r'^corpus: this is a number to YAML; write it in quotes: "2024"'),
         ("sources.0.name", "my wiki", r"\.name: allowed are A-Z a-z 0-9 \. _ -, the first one of A-Z a-z 0-9 \("),
+        (
+            "overrides",
+            [{"uri": "a", "action": "keep", "reason": "short, needed", "author": "a"}],
+            r"^overrides\.0\.reason: allowed are letters digits _ blank \. : / -, the first one of letters",
+        ),
         ("dedup.near", False, r"^dedup\.near: false is no value here; write null to turn it off \(value False\)$"),
         ("train.0.grad_clip", False, r"\.grad_clip: false is no value here; write null to turn it off"),
         ("tokenizer", False, r"^tokenizer: write its options below it, one 'name: value' a line \(value False\)$"),

@@ -77,6 +77,8 @@ def test_texts_are_only_in_the_report_which_is_private_recorded_and_redacted(
     printed += capsys.readouterr().out
     assert leader in printed and "ingot report harbour@1 --cluster" in printed
     assert SECRET_WORD not in printed and "harbour.office" not in printed
+    assert main(["clusters", "harbour", "--source", "elsewhere"]) == 4
+    assert "harbour@1 has no source 'elsewhere'; its sources: " in capsys.readouterr().err
     assert main(["report", "harbour", "--cluster", leader]) == 2  # not without saying that one means to read text
     capsys.readouterr()
     assert main(["report", "harbour", "--cluster", leader, "--with-text"]) == 0

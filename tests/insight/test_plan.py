@@ -5,7 +5,7 @@ import math
 import shutil
 import tarfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,17 @@ RULES = [
 BOUND = 0.2
 
 
-def planned(road: Road, *, at_least: int, last: manifest.Manifest | None = None) -> Plan:
+def planned(
+    road: Road,
+    *,
+    at_least: int,
+    last: manifest.Manifest | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Plan:
     return plan(
-        road.store, road.recipe, road.settings, InProcessPool(), now=NOW, share=0.001, at_least=at_least, last=last
-    )
+        road.store, road.recipe, road.settings, InProcessPool(), now=NOW, share=0.001, at_least=at_least, last=last,
+        on_progress=on_progress,
+    )  # fmt: skip
 
 
 def road_of(folder: Path, names: Sequence[str]) -> Road:
@@ -92,7 +99,11 @@ def _size(road: Road) -> int:
 
 
 def test_a_plan_that_reads_everything_is_what_the_run_then_does(road: Road) -> None:
-    found = planned(road, at_least=1000)
+    told: list[tuple[str, int, int]] = []
+    found = planned(road, at_least=1000, on_progress=lambda *said: told.append(said))
+    assert [(what, done) for what, done, _ in told if what == "stages over the sample"] == [
+        ("stages over the sample", done) for done in range(5)
+    ]
     assert found.is_whole and found.files == found.files_read
     night = road.run()
     identity = night.manifest.identity

@@ -13,7 +13,7 @@ from ingot import manifest
 from ingot.config import parse_recipe
 from ingot.errors import NotFoundError
 from interface.cli import main
-from tests.curation.pages import ADDRESS, CORPORA, Corpus, edited, page
+from tests.curation.pages import ADDRESS, CORPORA, Corpus, edited, page, recipe_of
 from tests.curation.road import Road, small_road
 
 
@@ -47,6 +47,63 @@ CHANGES: dict[str, Any] = {
 
 
 ASKED = [("real", "all at once"), ("real", "languages"), *(("made_up", name) for name in sorted(CHANGES))]
+
+
+def corpus_of(folder: Path) -> Corpus:
+    return Corpus(folder / "documents", recipe_of(folder / "documents", [{"name": "notes"}]))
+
+
+OVERRIDES: dict[str, list[dict[str, Any]] | None] = {
+    "the same": [{"uri": "short.md", "action": "keep"}, {"uri": "b.md", "action": "drop"}],
+    "none any more": None,
+    "others": [{"uri": "d.md", "action": "drop"}, {"uri": "tiny.md", "action": "keep"}],
+}
+
+
+@pytest.mark.parametrize("now", sorted(OVERRIDES))
+@pytest.mark.parametrize("before", sorted(OVERRIDES))
+def test_overrides_have_the_last_word_as_in_a_run(before: str, now: str, tmp_path: Path) -> None:
+    def of(name: str) -> list[dict[str, Any]] | None:
+        told = OVERRIDES[name]
+        return None if told is None else [{**entry, "reason": "asked", "author": "anna"} for entry in told]
+
+    corpus = corpus_of(tmp_path)
+    corpus.recipe["rules"] = [{"rule": "length", "min_words": 30}]
+    for number, name in enumerate(("a", "b", "c", "d", "e")):
+        corpus.write("notes", f"{name}.md", page(number))
+    corpus.write("notes", "short.md", "Few words stand here.\n")
+    corpus.write("notes", "tiny.md", "Fewer stand here.\n")
+    road = Road(corpus, tmp_path / "road", values={"heldout": {"share": 0.0}, "dedup": {"near": None}})
+    road.values["overrides"] = of(before)
+    first = road.run()
+    rules = [{"rule": "length", "min_words": 20}]
+    answer = asked(road, rules=rules, overrides=of(now))
+    road.values |= {"rules": rules, "overrides": of(now), "expectations": {"min_documents": 0, "max_lost_share": 1.0}}
+    second = road.run()
+    was, then = ({key for key, row in road.outcomes(n).items() if row["outcome"] == "kept"} for n in (first, second))
+    assert (answer.before, answer.after) == (len(was), len(then))
+    assert (answer.goes, answer.comes) == (len(was - then), len(then - was))
+    assert {f"{e['source']}:{e['uri']}" for e in answer.examples["goes"]} == was - then
+    assert {f"{e['source']}:{e['uri']}" for e in answer.examples["comes"]} == then - was
+    assert sum(rule.goes for rule in answer.rules) == answer.goes
+    assert sum(rule.comes for rule in answer.rules) == answer.comes
+    assert answer.notes == []
+
+
+def test_a_place_is_no_difference_and_the_content_of_a_list_is(tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("casino\n")
+    rules = [{"rule": "urls", "lists": [{"kind": "deny_words", "uri": str(words)}]}]
+    corpus = corpus_of(tmp_path)
+    corpus.recipe["rules"] = rules
+    corpus.write("notes", "a.md", page(1))
+    road = Road(corpus, tmp_path / "road")
+    road.run()
+    (rule,) = asked(road, rules=rules).rules
+    assert (rule.change, rule.options) == ("unchanged", {})
+    words.write_text("casino\nlottery\n")
+    (rule,) = asked(road, rules=rules).rules
+    assert rule.change == "changed" and len(rule.options) == 1
 
 
 @pytest.mark.parametrize(("name", "change"), ASKED)

@@ -7,10 +7,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from ingot.lineage import DocumentTrace
 from ingot.parquet import read_table, write_table
 from ingot.schemas import ACQUISITION
-from interface.answers import explain
+from interface.answers import explain, print_document
 from interface.cli import main
+from interface.output import Printer
 from tests.base.tiny_store import EXTRACTION, TinyStore, build, doc_id
 
 NEW = doc_id("guide/cleaning.md").hex()
@@ -68,3 +70,18 @@ def test_a_score_without_a_threshold_is_told() -> None:
         "dropped by language: language_not_kept (0.98)"
     )
     assert explain({**version, "score": 0.5, "threshold": 0.65}).endswith("(0.5, threshold 0.65)")
+
+
+def test_a_document_that_states_no_licence_is_shown_with_the_one_that_rules_judged(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    place = {"source": "own", "uri": "a.md", "start": 0, "end": 9, "licence": None, "state": "open"}
+    version: dict[str, Any] = {
+        "corpus": "own", "version": 1, "outcome": "heldout", "rule": None, "shard": "0" * 64, "row": 3,
+        "licence": "internal", "verdicts": [],
+    }  # fmt: skip
+    versions = [version, {**version, "version": 2, "licence": "unknown"}]
+    print_document(DocumentTrace("ab" * 16, [place], versions, []), Printer(as_json=False))
+    _, stands, first, second = capsys.readouterr().out.splitlines()
+    assert stands == "  stands in own: a.md [0, 9), states no licence, open"
+    assert first.endswith(" row 3, licence internal") and second.endswith(" row 3")

@@ -61,6 +61,13 @@ def test_stop_words_stand_in_most_documents_and_not_in_english() -> None:
     assert not set(found) & set(STOP_WORDS["en"])
 
 
+def test_a_word_keeps_its_vowel_signs() -> None:
+    hindi = ["यह पुस्तक अच्छी है और वह पुस्तक भी अच्छी है।", "वह घर बड़ा है और यह घर छोटा है।"]
+    found = stop_words(hindi)
+    assert {"है", "और", "यह", "वह"} == set(found[:4])
+    assert "ह" not in found
+
+
 def test_the_command_prints_a_section_that_a_recipe_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [json.dumps({"text": text}) for text in FINNISH]
     (tmp_path / "good.jsonl").write_text("\n".join(lines))
