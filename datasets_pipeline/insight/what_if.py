@@ -38,6 +38,7 @@ from ingot import registry
 from ingot.config import Recipe, RuleEntry, parse_rule, resolved
 from ingot.errors import RecipeError
 from ingot.manifest import Manifest
+from ingot.overrides import RULE as OVERRIDE_RULE
 from ingot.parquet import read_table
 from ingot.recipe_files import flat
 from ingot.storage import Store
@@ -109,6 +110,7 @@ def what_if(store: Store, recipe: Recipe, name: str, manifest: Manifest) -> What
     old = {str(values["id"]): values for values in identity.recipe.get("rules", [])}
     failed, own = _recorded(decided.verdicts, ids, list(old))
     judged = _Judged(store, recipe, name, manifest, final)
+    asked = _asked_to_keep(decided.verdicts, ids)
     before, changes, checks = dict(failed), {}, {}
     after: dict[str, np.ndarray] = {}
     told: dict[str, _Told] = {}
@@ -125,10 +127,13 @@ def what_if(store: Store, recipe: Recipe, name: str, manifest: Manifest) -> What
         changes[rule] = ("removed", {})
 
     was_in = is_one_of(final["outcome"], IN_VERSION)
-    passed_before, passes = ~_any(before, own), ~_any(after, own)
+    names = {rule: str(values["rule"]) for rule, values in old.items()}
+    bound_before = _bound(before, names, asked)
+    bound_after = _bound(after, {entry.id: entry.rule for entry in recipe.rules}, asked)
+    passed_before, passes = ~_any(bound_before, own), ~_any(bound_after, own)
     goes, comes = was_in & ~passes, passes & ~passed_before
-    going_to = _first_failing(after, goes)
-    coming_from = _last_failing(before, comes)
+    going_to = _first_failing(bound_after, goes)
+    coming_from = _last_failing(bound_before, comes)
     sizes = as_numpy(final["num_bytes"])
     near = _near_known(judged, comes, passes & ~comes, recipe) if comes.any() else 0
     counts = {
@@ -240,15 +245,32 @@ class _Judged:
 def _recorded(
     verdicts: pa.Table, ids: np.ndarray, rules: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """(documents that each rule drops, documents that no rule can save) as bool [n]."""
+    """(documents that each rule drops, documents that no rule can save: overrides drop some) as bool [n]."""
     dropped = verdicts.filter(pc.equal(verdicts["outcome"], "dropped")).select(["doc_id", "rule"])
     failed = {}
     for rule in rules:
         failed[rule] = np.zeros(len(ids), bool)
         failed[rule][rows_of(ids, id_keys(dropped.filter(pc.equal(dropped["rule"], rule))["doc_id"]))] = True
     own = np.zeros(len(ids), bool)
-    own[rows_of(ids, id_keys(dropped.filter(is_one_of(dropped["rule"], (ANALYSIS_RULE, EDITS_RULE)))["doc_id"]))] = True
+    fixed = is_one_of(dropped["rule"], (ANALYSIS_RULE, EDITS_RULE, OVERRIDE_RULE))
+    own[rows_of(ids, id_keys(dropped.filter(fixed)["doc_id"]))] = True
     return failed, own
+
+
+def _asked_to_keep(verdicts: pa.Table, ids: np.ndarray) -> np.ndarray:
+    """bool [n]: an override says keep, whether or not a rule that binds refused it."""
+    told = pc.and_(pc.equal(verdicts["rule"], OVERRIDE_RULE), pc.not_equal(verdicts["outcome"], "dropped"))
+    asked = np.zeros(len(ids), bool)
+    asked[rows_of(ids, id_keys(verdicts.filter(told)["doc_id"]))] = True
+    return asked
+
+
+def _bound(failed: Mapping[str, np.ndarray], names: Mapping[str, str], asked: np.ndarray) -> dict[str, np.ndarray]:
+    """The drops that hold: of documents that an override keeps, only those of rules that bind."""
+    return {
+        rule: rows if getattr(registry.load("rule", names[rule]), "BINDING", False) else rows & ~asked
+        for rule, rows in failed.items()
+    }
 
 
 def _compare(
