@@ -71,6 +71,8 @@ def refusal(pattern: str) -> str | None:
         return "looks ahead or behind, which no engine of linear time does; match the neighbours too, or rephrase it"
     if re.search(r"(?<!\\)(?:\\\\)*\\[1-9]", pattern) or "(?P=" in pattern:
         return "refers back to a group, which no engine of linear time does; write the alternatives out"
+    if re.search(r"(?<!\\)(?:\\\\)*\\C", pattern):
+        return "asks for a single byte with \\C, which may be half a character; write . or (?s:.)"
     try:
         compiled = _compiled(pattern)
     except re2.error as error:
