@@ -29,7 +29,7 @@ from ingot import credentials
 from ingot.errors import RecipeError
 from ingot.schemas import SPAN
 
-VERSION = "3"
+VERSION = "4"
 KIND = "span"
 LANGUAGES = None
 """Valid everywhere: kinds that differ by country are chosen by `countries`."""
