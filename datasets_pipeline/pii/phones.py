@@ -155,7 +155,7 @@ def _numbers(
         # `(030 901820` stands in brackets; `233 (2018` is the page and the year of a citation.
         shift = 1 if match.group().startswith(b"(") and b")" not in match.group() else 0
         written = match.group()[shift:]
-        if written.count(b"(") != written.count(b")"):
+        if written.rfind(b"(") > written.rfind(b")"):
             continue
         number = _national(written.decode(), countries)
         if number is not None:

@@ -32,6 +32,7 @@ from tests.pii.places import found_in, values_in
         ("call us at 4157012311, cell: 2127365000", ["4157012311", "2127365000"]),
         ("you can call me on 020 7219 3000", ["020 7219 3000"]),
         ("phone us (030 901820)", ["030 901820"]),
+        ("Fax : ( 617 ) 880 - 3456", ["617 ) 880 - 3456"]),
     ],
 )
 def test_telephone_numbers_are_found_with_their_exact_bytes(text: str, found: list[str]) -> None:
