@@ -152,6 +152,11 @@ def inputs(config: Config) -> dict[str, str]:
     return found
 
 
+def drops(config: Config) -> bool:
+    """Whether a kind that is looked for drops documents."""
+    return any(config.policy_of(kind) == "drop" for kind in config.kinds)
+
+
 def find_spans(config: Config, documents: pa.Table, key: bytes) -> pa.Table:
     """spans, list<SPAN> per row: sorted, not overlapping, in UTF-8 bytes of the text, empty where none is; and
     num_<kind>, int32, for every kind: how many of the spans are of it.
