@@ -125,9 +125,15 @@ def stop_words(texts: Iterable[str]) -> list[str]:
 
 
 def section(checks: Iterable[FittedCheck], language: str) -> dict[str, dict[str, Any]]:
-    """{rule: {"per_language": {language: what differs from the published thresholds}}}; rules without any left out."""
+    """{rule: {"per_language": {language: what differs from the defaults}}}; rules of which nothing was fitted left out.
+
+    A section replaces the whole set of a language, so what a rule already knows of the language stands in it too.
+    """
     found: dict[str, dict[str, Any]] = {}
+    fitted: set[str] = set()
     for check in checks:
-        if check.fitted != check.published:
+        if check.fitted != getattr(RULES[check.rule].Thresholds(), check.field):
             found.setdefault(check.rule, {})[check.field] = check.fitted
-    return {rule: {"per_language": {language: values}} for rule, values in found.items()}
+        if check.fitted != check.published:
+            fitted.add(check.rule)
+    return {rule: {"per_language": {language: values}} for rule, values in found.items() if rule in fitted}

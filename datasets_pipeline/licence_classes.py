@@ -1,7 +1,7 @@
 """What kind of licence an SPDX identifier names, and whether an expression is admitted by a choice of identifiers.
 
 Classes are for sorting documents, not legal advice. `A OR B` gives the choice, so one admitted licence is enough; of
-`A AND B` each must be; `A WITH exception` is as A unless it is named whole.
+`A AND B` each must be; `A WITH exception` goes by both names, its own and that of A.
 """
 
 import re
@@ -46,19 +46,23 @@ def licence_class(name: str) -> str:
     return "other"
 
 
-def is_admitted(expression: str, admits: Callable[[str], bool]) -> bool:
+Names = tuple[str, ...]
+"""The names that one licence goes by: `A WITH exception` also by A."""
+
+
+def is_admitted(expression: str, admits: Callable[[Names], bool]) -> bool:
     """Whether an SPDX expression leaves a choice that is admitted; what cannot be read counts as one name."""
     tokens = _TOKEN.findall(expression)
     if not any(token in ("AND", "OR", "WITH", "(", ")") for token in tokens):
-        return admits(expression)
+        return admits((expression,))
     try:
         answer, rest = _either(tokens, admits)
     except IndexError:
-        return admits(expression)
-    return answer if not rest else admits(expression)
+        return admits((expression,))
+    return answer if not rest else admits((expression,))
 
 
-def _either(tokens: list[str], admits: Callable[[str], bool]) -> tuple[bool, list[str]]:
+def _either(tokens: list[str], admits: Callable[[Names], bool]) -> tuple[bool, list[str]]:
     answer, rest = _both(tokens, admits)
     while rest and rest[0] == "OR":
         other, rest = _both(rest[1:], admits)
@@ -66,7 +70,7 @@ def _either(tokens: list[str], admits: Callable[[str], bool]) -> tuple[bool, lis
     return answer, rest
 
 
-def _both(tokens: list[str], admits: Callable[[str], bool]) -> tuple[bool, list[str]]:
+def _both(tokens: list[str], admits: Callable[[Names], bool]) -> tuple[bool, list[str]]:
     answer, rest = _one(tokens, admits)
     while rest and rest[0] == "AND":
         other, rest = _one(rest[1:], admits)
@@ -74,7 +78,7 @@ def _both(tokens: list[str], admits: Callable[[str], bool]) -> tuple[bool, list[
     return answer, rest
 
 
-def _one(tokens: list[str], admits: Callable[[str], bool]) -> tuple[bool, list[str]]:
+def _one(tokens: list[str], admits: Callable[[Names], bool]) -> tuple[bool, list[str]]:
     if tokens[0] == "(":
         answer, rest = _either(tokens[1:], admits)
         if rest[0] != ")":
@@ -84,5 +88,5 @@ def _one(tokens: list[str], admits: Callable[[str], bool]) -> tuple[bool, list[s
         raise IndexError
     name, rest = tokens[0], tokens[1:]
     if rest and rest[0] == "WITH":
-        return admits(name) or admits(f"{name} WITH {rest[1]}"), rest[2:]
-    return admits(name), rest
+        return admits((name, f"{name} WITH {rest[1]}")), rest[2:]
+    return admits((name,)), rest

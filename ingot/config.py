@@ -110,6 +110,10 @@ class Bounds(_Section):
         return self
 
 
+def _always(config: Any) -> bool:
+    return True
+
+
 class Expectations(_Section):
     """What a version must hold to be published; one that does not is put under `held/` and changes nothing."""
 
@@ -305,9 +309,17 @@ class Recipe(BaseModel):
                     told = ", ".join(known) or "none"
                     raise Refused(f"{name!r} is no rule of this recipe; its rules: {told}", f"expectations.{field}")
         for rule in self.rules:
-            if rule.id in self.expectations.max_hits_per_document and registry.load("rule", rule.rule).KIND != "span":
+            module = registry.load("rule", rule.rule)
+            # What a rule's options make impossible it says in `edits` and `drops`: such an expectation never fires.
+            edits = module.KIND == "span" and getattr(module, "edits", _always)(rule.config)
+            if rule.id in self.expectations.max_hits_per_document and not edits:
                 place = f"expectations.max_hits_per_document.{rule.id}"
-                raise Refused(f"rule {rule.rule} finds no places in a text; name one that edits, such as pii", place)
+                message = f"rule {rule.rule} finds no places in a text to edit, with its options; name one such as pii"
+                raise Refused(message, place)
+            if rule.id in self.expectations.max_drop_rate and not getattr(module, "drops", _always)(rule.config):
+                place = f"expectations.max_drop_rate.{rule.id}"
+                message = f"rule {rule.rule} drops nothing with its options; ask with max_hits_per_document"
+                raise Refused(message, place)
         return self
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 import difflib
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from ingot.pictures import (
 _HELD_OUT_COLOUR, _OTHER_COLOUR = "#56b4e9", "#8c959f"
 _MAX_SEGMENTS = 5
 _MAX_COMPARED_WORDS = 2_000
+_MAX_EQUAL_PAIRS = 250_000
 _WORDS = re.compile(r"\s*\S+\s*|\s+")
 _MAX_SHOWN_EQUAL = 600
 """Characters of an equal stretch that are shown on each side of a difference."""
@@ -203,9 +205,8 @@ def difference_html(before: str, after: str) -> Markup:
     """
     first, second = before.splitlines(keepends=True), after.splitlines(keepends=True)
     parts: list[str] = []
-    # Above, lines that come often are not matched: that would take time with the square of their number.
     many = max(len(first), len(second)) > _MAX_COMPARED_WORDS
-    blocks = difflib.SequenceMatcher(None, first, second, autojunk=many).get_opcodes()
+    blocks = _matcher(first, second, many=many).get_opcodes()
     for index, (kind, i1, i2, j1, j2) in enumerate(blocks):
         old, new = "".join(first[i1:i2]), "".join(second[j1:j2])
         if kind == "equal":
@@ -215,13 +216,20 @@ def difference_html(before: str, after: str) -> Markup:
     return Markup(f"<pre>{''.join(parts)}</pre>")
 
 
+def _matcher(first: list[str], second: list[str], *, many: bool = False) -> "difflib.SequenceMatcher[str]":
+    """Where much is alike, or with `many`, what comes often is not matched: time would grow with the cube of it."""
+    counts = Counter(second)
+    pairs = sum(counts[part] for part in first)
+    return difflib.SequenceMatcher(None, first, second, autojunk=many or pairs > _MAX_EQUAL_PAIRS)
+
+
 def _word_differences(old: str, new: str) -> list[str]:
     first, second = _WORDS.findall(old), _WORDS.findall(new)
     # Comparing words takes time with the square of their number.
     if max(len(first), len(second)) > _MAX_COMPARED_WORDS:
         return _changed(old, new)
     parts: list[str] = []
-    for kind, i1, i2, j1, j2 in difflib.SequenceMatcher(None, first, second, autojunk=False).get_opcodes():
+    for kind, i1, i2, j1, j2 in _matcher(first, second).get_opcodes():
         if kind == "equal":
             parts.append(escape("".join(second[j1:j2])))
         else:

@@ -82,8 +82,14 @@ def _of_folder(place: Path) -> list[str]:
             continue
         try:
             text = file.read_text(encoding="utf-8")
-            found = [json.loads(line)["text"] for line in text.splitlines()] if file.suffix == ".jsonl" else [text]
+            # Not splitlines: U+2028 and its like may stand inside a JSON string.
+            lines = [line for line in text.split("\n") if line.strip()]
+            found = [json.loads(line)["text"] for line in lines] if file.suffix == ".jsonl" else [text]
+            if not all(isinstance(part, str) for part in found):
+                raise TypeError
         except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-            raise RecipeError(f"{file} is not UTF-8 text or JSON lines with 'text' ({type(error).__name__})") from None
+            raise RecipeError(
+                f"{file} is not UTF-8 text or JSON lines with 'text' ({type(error).__name__}); mend it or take it out"
+            ) from None
         texts += [normalize_text(part) for part in found]
     return [text for text in texts if text]

@@ -56,6 +56,24 @@ class _Parser(argparse.ArgumentParser):
         raise RecipeError(f"{message}; see `{self.prog} --help`")
 
 
+def _count(text: str) -> int:
+    """A whole number from 0 on."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share from 0 to 1; 0.001 is one in a thousand")
+    return value
+
+
 def parser() -> _Parser:
     """The whole grammar of the command line."""
     root = _Parser(
@@ -88,17 +106,17 @@ def parser() -> _Parser:
     diff = add("diff", "what came, went and changed between two corpus versions, and why")
     diff.add_argument("first", help="corpus version, e.g. handbook@11, or handbook@held/12 for one that was held back")
     diff.add_argument("second", help="corpus version, e.g. handbook (the newest) or handbook@held/12")
-    diff.add_argument("--limit", type=int, default=5, help="documents to name for each reason (default 5)")
+    diff.add_argument("--limit", type=_count, default=5, help="documents to name for each reason (default 5)")
     diff.add_argument("--html", metavar="FILE", help="write one page with pictures that needs no network")
     clusters = add("clusters", "clusters of near-duplicates of a corpus version: ids and numbers")
     clusters.add_argument("corpus", help="corpus version, e.g. handbook@12")
     clusters.add_argument("id", nargs="?", help="id of a document: the members of its cluster")
     clusters.add_argument("--source", help="only clusters with a member in this source")
-    clusters.add_argument("--limit", type=int, default=20, help="how many to print, the largest first (default 20)")
+    clusters.add_argument("--limit", type=_count, default=20, help="how many to print, the largest first (default 20)")
     plan = add("plan", "what a curation will do and cost, from a sample of the files; exit code 3 when it will not fit",
                recipe)  # fmt: skip
-    plan.add_argument("--share", type=float, default=0.001, help="of each source's files (default 0.001)")
-    plan.add_argument("--files", type=int, default=400, help="of each source, at least (default 400)")
+    plan.add_argument("--share", type=_share, default=0.001, help="of each source's files (default 0.001)")
+    plan.add_argument("--files", type=_count, default=400, help="of each source, at least (default 400)")
     train = add("train", "train a recipe's stages and register the candidate", recipe, detached)
     train.add_argument("--corpus", help="corpus version, e.g. handbook@12 (default: the newest)")
     evaluate = add("evaluate", "measure a model version and ask the gate", recipe, detached)

@@ -262,14 +262,15 @@ class _Judged:
 def _recorded(
     verdicts: pa.Table, ids: np.ndarray, rules: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """(documents that each rule drops, documents that no rule can save) as bool [n]."""
+    """(documents that each rule drops, documents that no rule can save: overrides drop some) as bool [n]."""
     dropped = verdicts.filter(pc.equal(verdicts["outcome"], "dropped")).select(["doc_id", "rule"])
     failed = {}
     for rule in rules:
         failed[rule] = np.zeros(len(ids), bool)
         failed[rule][rows_of(ids, id_keys(dropped.filter(pc.equal(dropped["rule"], rule))["doc_id"]))] = True
     own = np.zeros(len(ids), bool)
-    own[rows_of(ids, id_keys(dropped.filter(is_one_of(dropped["rule"], (ANALYSIS_RULE, EDITS_RULE)))["doc_id"]))] = True
+    fixed = is_one_of(dropped["rule"], (ANALYSIS_RULE, EDITS_RULE))
+    own[rows_of(ids, id_keys(dropped.filter(fixed)["doc_id"]))] = True
     return failed, own
 
 

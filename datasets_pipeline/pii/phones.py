@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from datasets_pipeline.pii.checksums import digits_of
-from datasets_pipeline.pii.context import is_near, words
+from datasets_pipeline.pii.context import BYTES_BEFORE, is_near, words
 from datasets_pipeline.pii.found import Found
 from datasets_pipeline.pii.shapes import AFTER, BEFORE
 
@@ -31,11 +31,17 @@ _WITH_ZERO = ("DE", "FR", "GB", "IT", "NL")
 
 _WORDS = words(
     r"tele(?:ph|f)on[a-z.]*", "téléphone", "tel(?:é|e)fono", "tel", "tél", "tlf", "telef", "phones?", "fon", "fax",
-    "telefax", "mobil[a-z]{0,4}", "móvil", "telemóvel", "cell", "cellulare", "celular", "handy", "handynummer",
-    "rufnummer", "portable", "calls?", "called", "dial", "ring", "sms", "text me", "whatsapp", "hotline", "helpline",
+    "telefax", "mobil[a-z]{0,4}", "móvil", "telemóvel", "cellulare", "celular", "handynummer",
+    "rufnummer", "sms", "text me", "whatsapp", "hotline", "helpline",
     "contact", "kom", "komórkowy", "telefonu", "dzwoń", "bellen", "gsm", "anrufen", "appelez", "llamar", "llame",
     "chiamare", "ligue", "phone[ _]?number",
 )  # fmt: skip
+# Words that mean other things too (the journal Cell, a call of a function): only right before the number.
+_WORDS_BEFORE = re.compile(
+    rb"(?<![A-Za-z0-9\x80-\xff.])(?:cell|calls?|called|calling|dial|ring|handy|portable)"
+    rb"(?:[ \t]+(?:us|me|him|her|them|at|on|now|is|no\.?|the|number)){0,4}[ \t:*_>.]{1,4}\(?\Z",
+    re.IGNORECASE,
+)
 _BOUNDED = (
     rb"(?<![A-Za-z0-9_.,/=&?#%$-])(?<![0-9][ .-])(?<![0-9])",
     rb"(?![A-WYZa-wyz0-9_%]|x[^0-9 ]|[.,/-][0-9]|/[A-Za-z]|[ .-][0-9])",
@@ -57,13 +63,16 @@ _ZERO = _bounded(
 _ANY = _bounded(rb"\(?[0-9](?:[0-9]|[ ./()-]{1,3}(?=[0-9])){6,24}")
 _INTERNATIONAL = re.compile(rb"(?:\+|(?<![0-9.,])00 ?(?=[1-9]))[(]?[0-9](?:[0-9]|[ ./()-]{1,3}(?=[0-9])){6,30}")
 _LONG = re.compile(rb"(?<![0-9.,])00 ?[0-9(](?:[0-9]|[ ./()-]{1,3}(?=[0-9])){8,30}")
-# Dates, ranges of years, IP addresses, version and decimal numbers.
+# Dates, ranges of years, IP addresses, version and decimal numbers, limits of integers.
 _NO_PHONE = re.compile(
     rb"(?:1[89]|20)[0-9]{2}[-./ ](?:0?[1-9]|1[0-2])[-./ ](?:0?[1-9]|[12][0-9]|3[01])(?![0-9])|"
     rb"(?:0?[1-9]|[12][0-9]|3[01])[-./](?:0?[1-9]|1[0-2])[-./](?:1[89]|20)[0-9]{2}(?![0-9])|"
     rb"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9.])|"
-    rb"(?:1[89]|20)[0-9]{2} ?[-/] ?(?:1[89]|20)[0-9]{2}\Z|[0-9]+\.[0-9]+\Z"
+    rb"(?:1[89]|20)[0-9]{2} ?[-/] ?(?:1[89]|20)[0-9]{2}\Z|[0-9]+\.[0-9]+\Z|"
+    rb"(?:2147483647|2147483648|4294967295)(?![0-9])"  # the largest numbers of 32 bits
 )
+_OTHER_NUMBER = re.compile(rb"(?<![A-Za-z])(?:pmid|pmcid|doi|isbn|issn)[ \t:]{0,3}\Z", re.IGNORECASE)
+"""What stands before the number of a publication."""
 _FICTION = re.compile(
     r"\+1[2-9]\d{2}55501\d\d|\+1800555\d{4}|\+1[2-9]\d{2}5551212|"
     r"\+44(?:(?:113|114|115|116|117|118|121|131|141|151|161)4960\d{3}|2079460\d{3}|1914980\d{3}|2890180\d{3}|"
@@ -107,13 +116,14 @@ def _plain(data: bytes) -> tuple[bytes, Sequence[int]]:
     """The bytes with simple blanks and hyphens, and the place in data of each of them and of the end."""
     if data.isascii() or _NO_BREAK.search(data) is None:
         return data, range(len(data) + 1)
-    text, position = b"", 0
+    parts: list[bytes] = []
     offsets: list[int] = []
+    position = 0
     for match in _NO_BREAK.finditer(data):
-        text += data[position : match.start()] + (b"-" if match.group()[-1] == 0x91 else b" ")
+        parts += data[position : match.start()], b"-" if match.group()[-1] == 0x91 else b" "
         offsets += range(position, match.start() + 1)
         position = match.end()
-    return text + data[position:], [*offsets, *range(position, len(data) + 1)]
+    return b"".join([*parts, data[position:]]), [*offsets, *range(position, len(data) + 1)]
 
 
 def _numbers(
@@ -123,7 +133,7 @@ def _numbers(
     match = _INTERNATIONAL.search(text)
     if match is not None and match.start() <= inner.start:
         start, end = first + offsets[match.start()], first + offsets[match.end()]
-        found = list(_international(text[: inner.stop], match, is_lenient=is_near(_WORDS, data, start, end)))
+        found = list(_international(text[: inner.stop], match, is_lenient=_is_announced(data, start, end)))
         if found or text[match.start() : match.start() + 1] == b"+":
             yield from found
             return
@@ -140,11 +150,24 @@ def _numbers(
         return
     for match in _ANY.finditer(text):
         start, end = first + offsets[match.start()], first + offsets[match.end()]
-        if not MIN_DIGITS <= len(digits_of(match.group())) <= MAX_DIGITS or not is_near(_WORDS, data, start, end):
+        if not MIN_DIGITS <= len(digits_of(match.group())) <= MAX_DIGITS or not _is_announced(data, start, end):
             continue
-        number = _national(match.group().decode(), countries)
+        # `(030 901820` stands in brackets; `233 (2018` is the page and the year of a citation.
+        shift = 1 if match.group().startswith(b"(") and b")" not in match.group() else 0
+        written = match.group()[shift:]
+        if written.rfind(b"(") > written.rfind(b")"):
+            continue
+        number = _national(written.decode(), countries)
         if number is not None:
-            yield (*match.span(), number)
+            yield match.start() + shift, match.end(), number
+
+
+def _is_announced(data: bytes, start: int, end: int) -> bool:
+    """Whether a word beside data[start:end] says telephone, and none that it is something else."""
+    first = max(0, start - BYTES_BEFORE)
+    if _OTHER_NUMBER.search(data, first, start):
+        return False
+    return is_near(_WORDS, data, start, end) or _WORDS_BEFORE.search(data, first, start) is not None
 
 
 def _international(text: bytes, match: re.Match[bytes], *, is_lenient: bool) -> Iterator[tuple[int, int, str]]:

@@ -186,13 +186,10 @@ def _find_phrases(text, first, last, starts, phrases, bounds, low, high):
 
 
 @njit(nogil=True)
-def _is_abbreviation(codes, kinds, start, end, abbreviations, low, high):
-    """Whether codes[start:end] with a full stop behind is listed and nothing but signs stands before it."""
+def _is_abbreviation(codes, start, end, abbreviations, low, high):
+    """Whether codes[start:end] with a full stop behind is listed."""
     if end - start > MAX_ABBREVIATION_CHARS:
         return False
-    for k in range(start):
-        if kinds[k] & (LETTER | ASCII_DIGIT):
-            return False
     value = np.uint64(0)
     for k in range(start, end):
         value = value * np.uint64(_BASE) + np.uint64(codes[k])
@@ -231,12 +228,18 @@ def _count_sentences(text, first, last, classes, marks, codes, kinds, suffix_end
                 is_closed = False
         elif length:
             found = split_chunk(all_codes, all_kinds, length, union, all_ends, all_bounds)
+            # An abbreviation has nothing but signs before it.
+            only_signs, looked_at = True, 0
             for word in range(found):
                 start, end = bounds[2 * word], bounds[2 * word + 1]
                 if end - start == 1 and kinds[start] & TERMINAL:
                     follows = codes[start] == 0x2E and word > 0 and bounds[2 * word - 1] == start
-                    if not follows or not _is_abbreviation(
-                        codes, kinds, bounds[2 * word - 2], start, abbreviations, low, high
+                    if follows:
+                        while looked_at < bounds[2 * word - 2]:
+                            only_signs &= kinds[looked_at] & (LETTER | ASCII_DIGIT) == 0
+                            looked_at += 1
+                    if not (follows and only_signs) or not _is_abbreviation(
+                        codes, bounds[2 * word - 2], start, abbreviations, low, high
                     ):
                         is_closed = True
                 elif is_closed:

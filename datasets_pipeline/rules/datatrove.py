@@ -30,7 +30,7 @@ from datasets_pipeline.rules.text_difference import difference
 from datasets_pipeline.rules.verdicts import Check, Verdicts, first_failing
 from ingot.errors import RecipeError
 
-VERSION = "1"
+VERSION = "2"
 KIND = "span"
 LANGUAGES = None
 """As the block itself: most of datatrove's are made for English; scope it with `when`."""

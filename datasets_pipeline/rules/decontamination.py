@@ -126,6 +126,16 @@ def inputs(config: Config) -> dict[str, str]:
     return {b.name: files_digest(list_evaluation_files(b.name, b.uri)) for b in config.benchmarks}
 
 
+def edits(config: Config) -> bool:
+    """Whether these options take something out of texts."""
+    return config.policy == "cut"
+
+
+def drops(config: Config) -> bool:
+    """Whether these options drop documents."""
+    return config.policy == "drop"
+
+
 def find_spans(config: Config, documents: pa.Table, key: bytes) -> pa.Table:
     """spans to delete (policy cut), `num_items.<benchmark>` that count, `items`: list<ITEM> of all that were hit."""
     index = _index_of(config)

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from datasets_pipeline.extract.licences import UNKNOWN as NOT_SPDX
 from datasets_pipeline.extract.licences import spdx_of
-from datasets_pipeline.licence_classes import CLASSES, is_admitted, licence_class
+from datasets_pipeline.licence_classes import CLASSES, Names, is_admitted, licence_class
 from datasets_pipeline.rules.verdicts import Check, Verdicts, first_failing
 
-VERSION = "1"
+VERSION = "2"
 KIND = "threshold"
 LANGUAGES = None
 """Valid everywhere."""
@@ -77,12 +77,13 @@ def judge(config: Config, features: pa.Table) -> Verdicts:
     return first_failing(checks, np.ones(len(features), bool))
 
 
-def _admits(config: Config, name: str) -> bool:
-    return _is_named(name, config.allow) and not _is_named(name, config.deny)
+def _admits(config: Config, names: Names) -> bool:
+    return _is_named(names, config.allow) and not _is_named(names, config.deny)
 
 
-def _is_named(name: str, listed: tuple[str, ...] | None) -> bool:
-    kind = licence_class(name)
+def _is_named(names: Names, listed: tuple[str, ...] | None) -> bool:
     return any(
-        word in (name, kind) or (word.endswith("*") and name.startswith(word[:-1])) for word in listed or ()
+        word in (name, licence_class(name)) or (word.endswith("*") and name.startswith(word[:-1]))
+        for name in names
+        for word in listed or ()
     )

@@ -29,7 +29,7 @@ from ingot import credentials
 from ingot.errors import RecipeError
 from ingot.schemas import SPAN
 
-VERSION = "3"
+VERSION = "4"
 KIND = "span"
 LANGUAGES = None
 """Valid everywhere: kinds that differ by country are chosen by `countries`."""
@@ -150,6 +150,11 @@ def inputs(config: Config) -> dict[str, str]:
 
         found["phonenumbers"] = phones.library_version()
     return found
+
+
+def drops(config: Config) -> bool:
+    """Whether a kind that is looked for drops documents."""
+    return any(config.policy_of(kind) == "drop" for kind in config.kinds)
 
 
 def find_spans(config: Config, documents: pa.Table, key: bytes) -> pa.Table:

@@ -71,6 +71,8 @@ def refusal(pattern: str) -> str | None:
         return "looks ahead or behind, which no engine of linear time does; match the neighbours too, or rephrase it"
     if re.search(r"(?<!\\)(?:\\\\)*\\[1-9]", pattern) or "(?P=" in pattern:
         return "refers back to a group, which no engine of linear time does; write the alternatives out"
+    if re.search(r"(?<!\\)(?:\\\\)*\\C", pattern):
+        return "asks for a single byte with \\C, which may be half a character; write . or (?s:.)"
     try:
         compiled = _compiled(pattern)
     except re2.error as error:
@@ -89,13 +91,23 @@ def _compiled(pattern: str) -> Any:
     return re2.compile(pattern, options)
 
 
+def edits(config: Config) -> bool:
+    """Whether these options take something out of texts."""
+    return config.action in ("delete", "replace")
+
+
+def drops(config: Config) -> bool:
+    """Whether these options drop documents."""
+    return not edits(config)
+
+
 def find_spans(config: Config, documents: pa.Table, key: bytes) -> pa.Table:
     """spans of the matches (delete, replace), num_matches, and first_pattern: the first in recipe order that matches.
 
     For drop and keep_only only whether a pattern matches is asked: num_matches counts patterns, and no spans are kept.
     """
     texts = documents["text"].combine_chunks()
-    edits = config.action in ("delete", "replace")
+    is_edited = edits(config)
     first: list[str | None] = [None] * len(texts)
     counts = np.zeros(len(texts), np.int64)
     found: dict[int, list[Found]] = {}
@@ -106,7 +118,7 @@ def find_spans(config: Config, documents: pa.Table, key: bytes) -> pa.Table:
         for row in np.flatnonzero(hits).tolist():
             if first[row] is None:
                 first[row] = name
-            if edits:
+            if is_edited:
                 data = texts[row].as_buffer().to_pybytes()
                 matches = [(m.start(), m.end(), name, config.replacement) for m in compiled.finditer(data)]
                 found.setdefault(row, []).extend(m for m in matches if m[1] > m[0])

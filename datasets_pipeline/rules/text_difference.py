@@ -5,6 +5,7 @@ shortest: a stretch too long to compare is replaced as a whole, so that time sta
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 
@@ -12,6 +13,9 @@ from datasets_pipeline.rules.found_spans import Found
 
 MAX_PAIRS = 1 << 20
 """Lines or tokens of one side times those of the other that are compared."""
+
+MAX_EQUAL_PAIRS = 100_000
+"""Pairs of equal lines or tokens up to which every one may start a match."""
 
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
 _Change = tuple[int, int, str]
@@ -50,7 +54,7 @@ def _changes(before: str, after: str, base: int, split: Callable[[str], list[str
         return [(base, base + len(old), new)]
     found: list[_Change] = []
     starts = _starts(left)
-    for tag, i1, i2, j1, j2 in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
+    for tag, i1, i2, j1, j2 in _matcher(left, right).get_opcodes():
         if tag == "equal":
             continue
         was, becomes = "".join(left[i1:i2]), "".join(right[j1:j2])
@@ -59,6 +63,12 @@ def _changes(before: str, after: str, base: int, split: Callable[[str], list[str
         else:
             found.append((base + starts[i1], base + starts[i2], becomes))
     return found
+
+
+def _matcher(left: list[str], right: list[str]) -> "SequenceMatcher[str]":
+    """Where much is alike, parts that come often start no match: time would grow with the cube of their number."""
+    counts = Counter(right)
+    return SequenceMatcher(None, left, right, autojunk=sum(counts[part] for part in left) > MAX_EQUAL_PAIRS)
 
 
 def _common(left: str, right: str) -> int:

@@ -75,6 +75,14 @@ class Config(BaseModel):
                 raise ValueError(f"{value!r} is no entry; write a host, host/path or word, without https:// or *")
         return tuple(sorted({value.strip().lower() for value in values}))
 
+    @field_validator("deny_words", "soft_words")
+    @classmethod
+    def _single_words(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if not _WORD.fullmatch(value):
+                raise ValueError(f"{value!r} is never one word of an address; write letters and digits without signs")
+        return values
+
     @model_validator(mode="after")
     def _asks_something(self) -> "Config":
         if not any(getattr(self, name) for name in Config.model_fields if name != "max_soft_words"):

@@ -1,6 +1,7 @@
 """Histograms, bars of shares and differences: well-formed, quiet, and true to their counts."""
 
 import re
+import time
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -62,3 +63,11 @@ def test_a_difference_shows_what_was_lost_and_what_came_and_shortens_what_is_equ
     found = difference_html(f"{same}the old lamp burns\n{same}", f"{same}the new lamp burns\n{same}")
     assert re.search(r"<del>old\s*</del><ins>new\s*</ins>lamp burns", found)
     assert "equal characters" in found and len(found) < 3000
+
+
+def test_texts_of_repeated_lines_and_words_are_compared_in_little_time() -> None:
+    start = time.process_time()
+    for end in ("\n", " "):
+        found = difference_html(f"a b c{end}" * 1900, f"a b d{end}a b c{end}" * 950)
+        assert "<ins>" in found
+    assert time.process_time() - start < 5  # a minute when each may start a match

@@ -13,6 +13,7 @@ from tests.curation.pages import ADDRESS, GERMAN, page
 from tests.curation.road import Road, small_road
 
 RULES = [{"rule": "length", "min_words": 20}, {"rule": "pii"}]
+DRAFTS = {"rule": "regex", "patterns": {"draft": "DRAFT"}, "action": "drop"}
 
 
 def wiki(folder: Path, **expectations: Any) -> Road:
@@ -106,9 +107,11 @@ def test_a_source_whose_share_changes_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("expectations", "told"),
     [
-        ({"max_drop_rate": {"lenght": 0.3}}, "'lenght' is no rule of this recipe; its rules: length, pii"),
+        ({"max_drop_rate": {"lenght": 0.3}}, "'lenght' is no rule of this recipe; its rules: length, pii, regex"),
         ({"max_drop_rate": {"length": 3}}, "3 is no share"),
         ({"max_hits_per_document": {"length": 1}}, "rule length finds no places in a text"),
+        ({"max_hits_per_document": {"regex": 1}}, "rule regex finds no places in a text to edit, with its options"),
+        ({"max_drop_rate": {"pii": 0.1}}, "rule pii drops nothing with its options; ask with max_hits_per_document"),
         ({"languages": {"German": {"min": 0.1}}}, "'German' is no language code"),
         ({"languages": {"de": {"min": 0.5, "max": 0.1}}}, "0.5 is above max"),
     ],
@@ -116,7 +119,7 @@ def test_a_source_whose_share_changes_is_named(tmp_path: Path) -> None:
 def test_an_expectation_that_cannot_be_asked_is_refused(
     expectations: dict[str, Any], told: str, tmp_path: Path
 ) -> None:
-    values = {"corpus": "c", "sources": [{"source": "folder", "name": "w", "uri": "/w"}], "rules": RULES}
+    values = {"corpus": "c", "sources": [{"source": "folder", "name": "w", "uri": "/w"}], "rules": [*RULES, DRAFTS]}
     with pytest.raises(RecipeError, match=told):
         parse_recipe({**values, "expectations": expectations})
 

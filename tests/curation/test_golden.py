@@ -40,10 +40,10 @@ GOLDEN = {
     "extraction": ("16e21d5dfc13", "b06e99c4adc6"),
     "features": ("2-dcd6e944e0f7", "78d14a896001"),
     "signatures": ("1-unicode14.0.0", "c7c22ccfca3e"),
-    "spans": ("pii 3", "735c9ba8570d"),
+    "spans": ("pii 4", "735c9ba8570d"),
     "snapshot": ("16e21d5dfc13", "dee5e57c4a09"),
-    "decisions": ("1c4c377d0454", "5bd2640ce6d0"),
-    "content": ("1c4c377d0454", "62a669e504d1"),
+    "decisions": ("1463d5d2466d", "bb7c31a884a8"),
+    "content": ("1463d5d2466d", "62a669e504d1"),
     "tokens": ("1 0.23.3", "3196aae9642b"),
 }
 

@@ -89,3 +89,13 @@ def test_texts_are_only_in_the_report_which_is_private_recorded_and_redacted(
     assert ADDRESS not in text and "&lt;EMAIL&gt;" in text
     (record,) = [entry for entry in ledger.read(road.store) if entry.verb == "read_text"]
     assert record.subject == "harbour@1" and record.details == {"cluster": leader}
+
+
+@pytest.mark.parametrize(
+    "words", [["clusters", "a", "--limit", "-1"], ["diff", "a", "b", "--limit", "x"], ["plan", "r", "--share", "2"],
+              ["plan", "r", "--files", "-5"]],
+)  # fmt: skip
+def test_numbers_that_make_no_sense_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert f"argument {words[-2]}: {words[-1]!r} is no" in told

@@ -254,3 +254,24 @@ def test_the_command_answers_in_lines_json_and_a_page(
     assert "<svg" in page_ and answer["examples"]["goes"][0]["doc_id"] in page_
     assert main(["what-if", str(tmp_path / "recipe.yaml"), "--set", "rules.length.min_word=1"]) == 2
     assert "min_words" in capsys.readouterr().err
+
+
+def test_overrides_hold_whatever_the_rules_become(tmp_path: Path) -> None:
+    stub = "# A stub\n\nIt says little, although the harbour is wide and the boats that lie in it are old."
+    length = {"rule": "length", "min_words": 40}
+    who = {"reason": "asked by legal", "author": "anna"}
+    pages = {"a.md": page(1), "b.md": page(2), "gone.md": page(3), "kept.md": stub, "short.md": f"{stub}!"}
+    road = small_road(
+        tmp_path, {"notes": pages}, rules=[length], heldout={"share": 0.0}, dedup={"near": None},
+        overrides=[{**who, "uri": "kept.md", "action": "keep"}, {**who, "uri": "gone.md", "action": "drop"}],
+        expectations={"min_documents": 0},
+    )  # fmt: skip
+    road.run()
+    same = asked(road)
+    assert (same.before, same.after, same.goes, same.comes) == (3, 3, 0, 0)
+    looser, tighter = ({**length, "min_words": number} for number in (5, 100_000))
+    answers = [asked(road, rules=[rule]) for rule in (looser, tighter)]
+    assert [(answer.goes, answer.comes, answer.after) for answer in answers] == [(0, 1, 4), (2, 0, 1)]
+    road.values |= {"rules": [tighter], "expectations": {"min_documents": 0, "max_lost_share": 1.0}}
+    outcomes = road.outcomes(road.run())
+    assert [place for place, row in outcomes.items() if row["outcome"] == "kept"] == ["notes:kept.md"]

@@ -133,6 +133,14 @@ def test_strange_texts_are_read_in_linear_time() -> None:
     assert time.process_time() - start < 20
 
 
+def test_a_word_of_signs_alone_is_read_in_linear_time() -> None:
+    options = {"max_word_length": None, "min_words_per_line": None, "filter_no_terminal_punct": False}
+    judged(["One. Two."], **options)
+    start = time.process_time()
+    judged(["(." * 250_000], **options)
+    assert time.process_time() - start < 3
+
+
 STRANGE = [
     "", "\n\n", "[1]", "[edit] A line with [12][13] marks. [2] [3]", "A[[1]2] b c.", "A [Edit] b c.", "a b c...[1]",
     "a b c.[1]..", "[٣] ٤ a b c.", "A line.\r\nB is a line.\rC is it.", "tab\tthen\u3000wide here.", "a\x1cb c d.",

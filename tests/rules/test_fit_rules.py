@@ -81,6 +81,24 @@ def test_the_command_prints_a_section_that_a_recipe_takes(tmp_path: Path, capsys
     assert json.loads(capsys.readouterr().out)["documents"] == len(FINNISH)
 
 
+def test_a_section_keeps_what_the_rule_knows_of_the_language() -> None:
+    checks = fit(FINNISH, "ru", 0.02)
+    options = section(checks, "ru")["gopher_quality"]["per_language"]["ru"]
+    known = gopher_quality.LANGUAGE_THRESHOLDS["ru"]["max_non_alpha_words_ratio"]
+    assert options["max_avg_word_length"] > 10
+    assert options["max_non_alpha_words_ratio"] == known != gopher_quality.Thresholds().max_non_alpha_words_ratio
+
+
+def test_json_lines_may_hold_line_separators_and_only_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [json.dumps({"text": f"{text}\u2028{text}"}, ensure_ascii=False) for text in FINNISH[:3]]
+    (tmp_path / "good.jsonl").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    assert main(["fit-rules", str(tmp_path), "--language", "fi", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["documents"] == 3
+    (tmp_path / "good.jsonl").write_text('{"text": 7}')
+    assert main(["fit-rules", str(tmp_path), "--language", "fi"]) == 2
+    assert "mend it or take it out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [(["."], 2), ([".", "--language", "Finnish"], 2), ([".", "--language", "fi", "--lost", "1"], 2),

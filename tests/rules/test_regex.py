@@ -56,6 +56,7 @@ def test_documents_are_dropped_or_kept_by_a_match() -> None:
 @pytest.mark.parametrize(
     ("pattern", "why"),
     [
+        (r"n\C", "single byte"),
         ("a(?=b)", "looks ahead or behind"), ("(?<!a)b", "looks ahead or behind"), (r"(a)\1", "refers back"),
         ("(?P<q>a)(?P=q)", "refers back"), ("a{2,1}", "is not one that RE2 reads"), ("[a", "missing ]"),
         ("a*", "matches the empty text"), ("x" * 10_001, "has 10,001 characters"), (r"\p{Nonsense}", "RE2 reads"),
