@@ -131,11 +131,12 @@ def plan(
             scratch = Store(str(place / "store"), scratch_root=place / "scratch")
             found = run(scratch, part=part, on_stage=partial(told, f"stages over {name}"))
             if part < 1:
-                quarter = found
+                quarter, small = found, _size_of(place / "store")
                 shutil.rmtree(place)
         num_tokens = _tokens(scratch, recipe, found, pool)
         size = _size_of(place / "store")
-        return _predicted(store, recipe, settings, scratch, quarter, found, num_tokens, size, last)
+        grows = _growing(small, size, quarter.bytes, found.bytes)
+        return _predicted(store, recipe, settings, scratch, quarter, found, num_tokens, (size - grows, grows), last)
 
 
 def _run(
@@ -180,7 +181,7 @@ def _run(
 
 def _predicted(
     store: Store, recipe: Recipe, settings: Settings, scratch: Store, quarter: _Run, run: _Run, num_tokens: float,
-    size: int, last: Manifest | None,
+    size: tuple[int, int], last: Manifest | None,
 ) -> Plan:  # fmt: skip
     is_whole = all(draw.is_whole for draw in run.draws.values())
     files, total_bytes, files_read, bytes_read = totals(run.draws)
@@ -214,7 +215,7 @@ def _predicted(
     sampled_text = sum(row["num_bytes"] for row in rows)
     seconds, cpu = _times(quarter, run, total_bytes)
     peak = _peak(settings, run, round(documents), total_bytes)
-    store_bytes = round(size * text_bytes / sampled_text) if sampled_text else size
+    store_bytes = round(size[0] + size[1] * (text_bytes / sampled_text if sampled_text else 1))
     free = _free(store)
     return Plan(
         is_whole=is_whole,
@@ -359,6 +360,12 @@ def _tokens(scratch: Store, recipe: Recipe, run: _Run, pool: Pool) -> float:
     ref = token_files.tokenize(scratch, recipe.corpus, run.published, tokenizer, pool)
     kept = sum(row["kept_bytes"] for row in run.published.identity.statistics["source"].values())
     return ref.num_tokens / max(1, kept)
+
+
+def _growing(small: int, large: int, small_bytes: int, large_bytes: int) -> int:
+    """How much of what the sample left in its store grows with the sources; the rest is there for any sources."""
+    between = (large - small) / max(1, large_bytes - small_bytes) * large_bytes
+    return round(min(max(between, large / 2), large))
 
 
 def _size_of(folder: Path) -> int:
