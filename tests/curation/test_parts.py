@@ -123,6 +123,28 @@ def test_many_small_segments_of_the_index_are_merged(road: Road, monkeypatch: py
     assert ids >= set(read_table(newest, whole)["doc_id"].to_pylist())
 
 
+def test_a_segment_merged_while_the_index_is_listed_is_not_missed(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = road.run().manifest.identity
+    (prefix,) = {key.rsplit("/", 1)[0] for key in road.store.list("history/") if "/pairs-" not in key}
+    (whole,) = road.store.list(f"{prefix}/")
+    listed = Store.list
+    calls = 0
+
+    def torn(store: Store, folder: str) -> list[str]:
+        """The third list of the index in a run begins before the merged segment is there, ends after the others."""
+        nonlocal calls
+        calls += folder == f"{prefix}/"
+        return [key for key in listed(store, folder) if key != whole or calls != 3]
+
+    monkeypatch.setattr(Store, "list", torn)
+    for key in listed(road.store, "plans/"):
+        road.store.delete(key)
+    assert road.run().manifest.identity == expected
+    assert calls > 3, "the list was torn and asked for again"
+
+
 def test_stars_do_not_depend_on_how_buckets_come() -> None:
     rng = np.random.default_rng(5)
     member = np.concatenate([np.sort(rng.choice(40, 5, replace=False)) for _ in range(12)])
