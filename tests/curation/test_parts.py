@@ -1,5 +1,6 @@
 """Decisions made part by part, in units of any size, are those made over the whole corpus in one table."""
 
+import heapq
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,19 @@ def test_a_segment_merged_while_the_index_is_listed_is_not_missed(
         road.store.delete(key)
     assert road.run().manifest.identity == expected
     assert calls > 3, "the list was torn and asked for again"
+
+
+def test_more_files_than_may_be_open_are_merged_in_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(census, "_OPEN_FILES", 3)
+    lines = [f"{number * 7919 % 211:03d}".encode() for number in range(400)]
+    paths = [tmp_path / f"lines-{number}" for number in range(20)]
+    for number, path in enumerate(paths):
+        path.write_bytes(b"".join(line + b"\n" for line in sorted(lines[number::20])))
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    merged = census._merged(paths, folder)
+    assert len(merged) <= 3
+    assert list(heapq.merge(*(census._lines(path) for path in merged))) == sorted(lines)
 
 
 def test_stars_do_not_depend_on_how_buckets_come() -> None:
