@@ -159,6 +159,18 @@ def test_more_files_than_may_be_open_are_merged_in_rounds(tmp_path: Path, monkey
     assert list(heapq.merge(*(census._lines(path) for path in merged))) == sorted(lines)
 
 
+def test_pairs_of_long_documents_are_compared_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_scores, "_PAIRS_PER_UNIT", 5)
+    monkeypatch.setattr(pair_scores, "_HASHES_PER_UNIT", 100)
+    num_hashes = np.array([0, 0, 1, 2, 3, 0, 0, 60, 30, 10, 1, 99, 1, 250, 300, 1])
+    order = np.arange(len(num_hashes))[::-1]
+    pieces = pair_scores._pieces(order, num_hashes)
+    assert np.concatenate(pieces).tolist() == order.tolist()
+    sizes = [num_hashes[len(order) - 1 - piece] for piece in pieces]
+    assert all(len(size) == 1 or (size.sum() <= 100 and len(size) <= 5) for size in sizes)
+    assert [len(piece) for piece in pieces] == [5, 5, 2, 1, 1, 1, 1]
+
+
 def test_stars_do_not_depend_on_how_buckets_come() -> None:
     rng = np.random.default_rng(5)
     member = np.concatenate([np.sort(rng.choice(40, 5, replace=False)) for _ in range(12)])
