@@ -71,16 +71,23 @@ def index_prefix(shape: BandShape) -> str:
 def index_documents(
     store: Store, shape: BandShape, judged: Judged, units: Sequence[OpenUnit], pool: Pool
 ) -> tuple[str, ...]:
-    """Add what the index does not hold yet, merge what is small; the keys of all segments."""
+    """Add what the index does not hold yet, merge what is small; keys of segments that hold all documents.
+
+    Raises NotFoundError when a run beside this one merged segments meanwhile; ask again.
+    """
     prefix = index_prefix(shape)
-    known = _indexed(store, prefix)
+    known = _indexed(store, store.list(f"{prefix}/"))
     new = np.flatnonzero(judged.has_words & ~_is_in(judged.doc_id, known))
     del known
     tasks = [SegmentUnit(store, shape, places) for places in _grouped(judged, units, new)]
     for _ in finish_all(pool, write_segment, tasks, "indexing signatures"):
         pass
     _merge_small(store, prefix, shape, pool)
-    return tuple(store.list(f"{prefix}/"))
+    keys = tuple(store.list(f"{prefix}/"))
+    # A folder is not listed in one moment: a segment removed and the one made of it may both be missing in a list.
+    if not _is_in(judged.doc_id, _indexed(store, keys))[judged.has_words].all():
+        raise NotFoundError(f"{prefix}/ was listed while its segments were merged; run again")
+    return keys
 
 
 def write_segment(unit: SegmentUnit) -> None:
@@ -171,10 +178,10 @@ def shared_keys(unit: BucketUnit) -> tuple[np.ndarray, bytes]:
     return np.diff(np.r_[starts, len(key)]).astype(np.int32), ids.tobytes()
 
 
-def _indexed(store: Store, prefix: str) -> np.ndarray:
-    """S16, ascending: the documents of the index; each has one key in every band, so the first band tells."""
+def _indexed(store: Store, keys: Sequence[str]) -> np.ndarray:
+    """S16, ascending: the documents of some segments; each has one key in every band, so the first band tells."""
     parts = [np.empty(0, "S16")]
-    for key in store.list(f"{prefix}/"):
+    for key in keys:
         table = read_groups(store, key, ["band", "doc_id"], lambda group: group.column(0).statistics.min == 0)
         parts.append(id_keys(table.filter(pc.equal(table["band"], 0))["doc_id"]))
     return np.unique(np.concatenate(parts))

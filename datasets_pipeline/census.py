@@ -5,6 +5,7 @@ in sorted files. What is cut here is how the work is spread, and never shows in 
 documents end where the decision record is cut, so that a worker can write its pieces of that record whole.
 """
 
+import heapq
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from datasets_pipeline.snapshot import OpenUnit, identity_lines, occurrences_of,
 #: Documents of one part, about: with every feature they take 100 MB.
 PART_DOCUMENTS = 1 << 16
 _SAMPLE_EVERY = 256
+# Files merged at a time: a process may have 1,024 open by default, and a corpus of 32 GB has as many units.
+_OPEN_FILES = 256
 
 Place = tuple[str, str, int, bytes]
 """(source, uri, start, doc_id): what rows of a version are ordered by."""
@@ -73,8 +76,9 @@ def take_census(place: Workplace, units: Sequence[OpenUnit], pool: Pool) -> Cens
     for _, (part, sampled) in finish_all(pool, census_of_unit, tasks, "listing what is open"):
         ids.append(np.frombuffer(part, "S16"))
         samples += sampled
-    paths = [place.store.local_path(place.key("lines", unit.number)) for unit in units]
-    digest = snapshot_digest([_lines(path) for path in paths])
+    with place.store.scratch("lines") as folder:
+        paths = [place.store.local_path(place.key("lines", unit.number)) for unit in units]
+        digest = snapshot_digest([_lines(path) for path in _merged(paths, folder)])
     every = np.sort(np.concatenate([np.empty(0, "S16"), *ids]))
     step = PART_DOCUMENTS // _SAMPLE_EVERY
     return Census(digest, len(every), _part_ends(every), tuple(sorted(set(samples))[step::step]))
@@ -94,6 +98,20 @@ def census_of_unit(unit: CensusUnit) -> tuple[bytes, list[Place]]:
 def places_of(table: pa.Table) -> Iterator[Place]:
     """The place of each row."""
     return zip(*(table[name].to_pylist() for name in ("source", "uri", "start", "doc_id")), strict=True)
+
+
+def _merged(paths: list[Path], folder: Path) -> list[Path]:
+    """The sorted files, or as many fewer as may be open at a time that hold the same lines in the same order."""
+    round_ = 0
+    while len(paths) > _OPEN_FILES:
+        merged = []
+        for start in range(0, len(paths), _OPEN_FILES):
+            merged.append(folder / f"{round_}-{start}")
+            with open(merged[-1], "wb") as file:
+                for line in heapq.merge(*(_lines(path) for path in paths[start : start + _OPEN_FILES])):
+                    file.write(line + b"\n")
+        paths, round_ = merged, round_ + 1
+    return paths
 
 
 def _lines(path: Path) -> Iterator[bytes]:

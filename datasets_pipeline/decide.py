@@ -164,7 +164,7 @@ def _relate(
     edited = edited_ids(work, judged, units, pool)
     eligible = judged.eligible.copy()
     eligible[edited.document[edited.is_empty]] = False
-    edges, _ = near_edges(store, recipe, judged, units, eligible, verify, pool)
+    edges = near_edges(store, recipe, judged, units, eligible, verify, pool)
     edges = join_equal_texts(edges, edited, judged, eligible)
     cluster = connected_components(len(eligible), edges.left, edges.right)
     cluster[~eligible] = -1

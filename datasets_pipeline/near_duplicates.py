@@ -58,10 +58,10 @@ def near_edges(
     eligible: np.ndarray,
     verify: PairVerifier,
     pool: Pool,
-) -> tuple[ScoredPairs, int]:
-    """(verified pairs of near-duplicates, number of pairs compared for them)."""
+) -> ScoredPairs:
+    """Verified pairs of near-duplicates."""
     if recipe.dedup.near is None:
-        return ScoredPairs.empty(), 0
+        return ScoredPairs.empty()
     threshold = recipe.dedup.near.threshold
     shape = band_shape(threshold)
     scores = PairScores(max(len(eligible), 1), verify)
@@ -72,11 +72,10 @@ def near_edges(
             score_stars(parts, scores, threshold=threshold)
             break
         except NotFoundError:
-            # A run beside this one may have merged segments that were listed here.
+            # A run beside this one has merged segments that were listed here.
             if attempt == _MAX_TRIES - 1:
                 raise
-    scored = scores.pairs()
-    return scored.at_least(threshold), len(scored)
+    return scores.pairs().at_least(threshold)
 
 
 def yielding_documents(

@@ -26,8 +26,9 @@ from ingot.schemas import PAIRS
 from ingot.storage import Store
 
 _PREFIX = f"history/pairs-{VERIFIER_VERSION}"
-# Two documents of 4 kB each make 16 MB of hashes.
+# Pairs of two documents of 4 kB each make 16 MB of hashes; of longer ones fewer pairs go together.
 _PAIRS_PER_UNIT = 2000
+_HASHES_PER_UNIT = 1 << 23
 _SEGMENT_PAIRS = 1 << 20
 _MAX_SMALL_SEGMENTS = 16
 
@@ -151,7 +152,8 @@ class PairVerifier:
         # Neighbouring places together, so that a worker opens few files.
         order = np.lexsort((start[b], unit_of[b], start[a], unit_of[a]))
         scores = np.empty(len(left))
-        pieces = [order[i : i + _PAIRS_PER_UNIT] for i in range(0, len(order), _PAIRS_PER_UNIT)]
+        sizes = stop - start
+        pieces = _pieces(order, (sizes[a] + sizes[b])[order])
         comparing = []
         for number, piece in enumerate(pieces):
             mine, position = np.unique(np.r_[a[piece], b[piece]], return_inverse=True)
@@ -166,6 +168,20 @@ class PairVerifier:
         for task in tasks:
             self._place.store.delete(self._place.key(what, task.number))
         return scores
+
+
+def _pieces(order: np.ndarray, num_hashes: np.ndarray) -> list[np.ndarray]:
+    """Pairs in their order, cut so that the sets of each piece fit a worker; a pair that is too large goes alone."""
+    ends = np.cumsum(num_hashes)
+    pieces: list[np.ndarray] = []
+    start = 0
+    while start < len(order):
+        before = int(ends[start - 1]) if start else 0
+        stop = int(np.searchsorted(ends, before + _HASHES_PER_UNIT, side="right"))
+        stop = max(start + 1, min(stop, start + _PAIRS_PER_UNIT))
+        pieces.append(order[start:stop])
+        start = stop
+    return pieces
 
 
 def write_sets(unit: SetsUnit) -> tuple[np.ndarray, int]:

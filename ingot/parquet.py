@@ -140,8 +140,10 @@ def column_names(store: Store, key: str) -> list[str]:
     """The columns of an object, from its footer."""
     try:
         return list(pq.read_schema(store.local_path(key)).names)
+    except FileNotFoundError:  # removed after it was found
+        raise NotFoundError(f"{key} is not in the store") from None
     except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, NotFoundError | StorageError):
+        if isinstance(error, StorageError):
             raise
         raise IntegrityError(f"{key} is damaged ({type(error).__name__}); remove it and run again") from error
 
@@ -229,7 +231,9 @@ def num_rows(store: Store, key: str) -> int:
     """Number of rows of an object, from its footer."""
     try:
         return int(pq.read_metadata(store.local_path(key)).num_rows)
+    except FileNotFoundError:  # removed after it was found
+        raise NotFoundError(f"{key} is not in the store") from None
     except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, NotFoundError | StorageError):
+        if isinstance(error, StorageError):
             raise
         raise IntegrityError(f"{key} is damaged ({type(error).__name__}); remove it and run again") from error

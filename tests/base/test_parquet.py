@@ -1,6 +1,7 @@
 """Parquet objects: the same bytes every time, and no changed bit passes as data."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingot.errors import IntegrityError, NotFoundError
-from ingot.parquet import ROW_GROUP_ROWS, check_object, num_rows, read_table, write_table
+from ingot.parquet import ROW_GROUP_ROWS, check_object, column_names, num_rows, read_table, write_table
 from ingot.storage import Store
 
 NUM_FLIPS = 300
@@ -46,6 +47,18 @@ def test_a_table_comes_back_as_it_was_written(local_store: Store) -> None:
     assert read_table(local_store, ref.key).equals(table)
     assert read_table(local_store, ref.key, columns=["score", "doc_id"]).column_names == ["score", "doc_id"]
     assert num_rows(local_store, ref.key) == 200
+
+
+@pytest.mark.parametrize("read", [num_rows, column_names])
+def test_an_object_removed_while_it_is_opened_is_absent_and_not_damaged(
+    local_store: Store, monkeypatch: pytest.MonkeyPatch, read: Callable[[Store, str], object]
+) -> None:
+    ref = write_table(local_store, small_table(), "history")
+    path = local_store.local_path(ref.key)
+    monkeypatch.setattr(Store, "local_path", lambda self, key: path)
+    path.unlink()
+    with pytest.raises(NotFoundError, match=ref.key):
+        read(local_store, ref.key)
 
 
 def test_a_filter_returns_the_rows_it_names(local_store: Store) -> None:

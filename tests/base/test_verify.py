@@ -3,12 +3,15 @@
 import random
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from ingot import ledger, store_identity
 from ingot.errors import IntegrityError
+from ingot.parquet import write_table
+from ingot.scrub import scrub
 from ingot.verify import verify
-from tests.base.tiny_store import TinyStore
+from tests.base.tiny_store import ACTOR, TinyStore
 
 AREAS = (
     "store.json", "ledger", "corpora", "shards", "decisions", "tokens", "tokenizers", "checkpoints", "evaluations",
@@ -49,6 +52,25 @@ def test_an_untouched_store_passes_and_says_what_was_checked(built_store: TinySt
     assert (report.ledger_records, report.corpus_versions, report.notes) == (5, 2, ())
     assert report.objects == seen[-1][1] == seen[-1][2] > 30
     assert report.bytes > 10_000
+
+
+def test_a_segment_of_an_index_that_a_run_merges_meanwhile_is_no_damage(tiny: TinyStore) -> None:
+    segment = write_table(tiny.store, pa.table({"key": [1, 2, 3]}), "history/1-2x3")
+
+    def merge(what: str, number: int, of: int) -> None:
+        tiny.store.delete(segment.key)
+
+    verify(tiny.store, witness=tiny.witness)
+    verify(tiny.store, witness=tiny.witness, on_progress=merge)
+    assert not tiny.store.exists(segment.key)
+    segment = write_table(tiny.store, pa.table({"key": [1, 2, 3]}), "history/1-2x3")
+    assert scrub(tiny.store, actor=ACTOR, on_progress=merge).damages == ()
+    segment = write_table(tiny.store, pa.table({"key": [1, 2, 3]}), "history/1-2x3")
+    path = tiny.root / segment.key
+    data = path.read_bytes()
+    path.write_bytes(bytes([*data[:20], data[20] ^ 1, *data[21:]]))
+    with pytest.raises(IntegrityError, match=segment.key):
+        verify(tiny.store, witness=tiny.witness)
 
 
 def test_each_of_1000_random_tamperings_is_found(tiny: TinyStore) -> None:

@@ -1,5 +1,6 @@
 """Decisions made part by part, in units of any size, are those made over the whole corpus in one table."""
 
+import heapq
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,53 @@ def test_many_small_segments_of_the_index_are_merged(road: Road, monkeypatch: py
     assert rows.num_rows == rows.group_by(rows.column_names).aggregate([]).num_rows
     ids = set(rows["doc_id"].to_pylist())
     assert ids >= set(read_table(newest, whole)["doc_id"].to_pylist())
+
+
+def test_a_segment_merged_while_the_index_is_listed_is_not_missed(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = road.run().manifest.identity
+    (prefix,) = {key.rsplit("/", 1)[0] for key in road.store.list("history/") if "/pairs-" not in key}
+    (whole,) = road.store.list(f"{prefix}/")
+    listed = Store.list
+    calls = 0
+
+    def torn(store: Store, folder: str) -> list[str]:
+        """The third list of the index in a run begins before the merged segment is there, ends after the others."""
+        nonlocal calls
+        calls += folder == f"{prefix}/"
+        return [key for key in listed(store, folder) if key != whole or calls != 3]
+
+    monkeypatch.setattr(Store, "list", torn)
+    for key in listed(road.store, "plans/"):
+        road.store.delete(key)
+    assert road.run().manifest.identity == expected
+    assert calls > 3, "the list was torn and asked for again"
+
+
+def test_more_files_than_may_be_open_are_merged_in_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(census, "_OPEN_FILES", 3)
+    lines = [f"{number * 7919 % 211:03d}".encode() for number in range(400)]
+    paths = [tmp_path / f"lines-{number}" for number in range(20)]
+    for number, path in enumerate(paths):
+        path.write_bytes(b"".join(line + b"\n" for line in sorted(lines[number::20])))
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    merged = census._merged(paths, folder)
+    assert len(merged) <= 3
+    assert list(heapq.merge(*(census._lines(path) for path in merged))) == sorted(lines)
+
+
+def test_pairs_of_long_documents_are_compared_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_scores, "_PAIRS_PER_UNIT", 5)
+    monkeypatch.setattr(pair_scores, "_HASHES_PER_UNIT", 100)
+    num_hashes = np.array([0, 0, 1, 2, 3, 0, 0, 60, 30, 10, 1, 99, 1, 250, 300, 1])
+    order = np.arange(len(num_hashes))[::-1]
+    pieces = pair_scores._pieces(order, num_hashes)
+    assert np.concatenate(pieces).tolist() == order.tolist()
+    sizes = [num_hashes[len(order) - 1 - piece] for piece in pieces]
+    assert all(len(size) == 1 or (size.sum() <= 100 and len(size) <= 5) for size in sizes)
+    assert [len(piece) for piece in pieces] == [5, 5, 2, 1, 1, 1, 1]
 
 
 def test_stars_do_not_depend_on_how_buckets_come() -> None:
