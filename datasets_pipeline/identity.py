@@ -9,6 +9,7 @@ from datasets_pipeline import heldout
 from datasets_pipeline.acquire import ACQUIRE_VERSION, extraction_versions
 from datasets_pipeline.analyse import feature_version, rule_inputs, rule_version
 from datasets_pipeline.dedup.minhash import SIGNATURE_VERSION, VERIFIER_VERSION
+from datasets_pipeline.edits import EDITS_VERSION
 from ingot.config import Recipe, resolved, without_places
 from ingot.digests import digest_of
 from ingot.overrides import values_of
@@ -45,6 +46,7 @@ def stage_versions(recipe: Recipe, salt: bytes) -> dict[str, str]:
         "features": feature_version(),
         "signature": SIGNATURE_VERSION,
         "verifier": VERIFIER_VERSION,
+        "edits": EDITS_VERSION,
         "decide": DECIDE_VERSION,
         "heldout": heldout.HELDOUT_VERSION,
         # Only a digest of the salt: whoever knows it can predict what is held out.

@@ -141,11 +141,13 @@ def look_closer(data, start, first, last, end, row, notes):
                     row[NUM_URLS] += at > first and 0x61 <= (data[at - 1] | 0x20) <= 0x7A
                     if at >= address_end:
                         address_end = _count_address(data, first, at, last, row)
-            elif byte == 0x3C and at >= notes[TAGS_END]:
+            elif byte == 0x3C:
+                # Anywhere, in a comment or a script too.
                 if at - start < 4 * XML_HEADER_CHARS and stands_at(data, at, end, XML_HEADER):
                     chars = count_characters(data, start, at) + XML_HEADER.shape[0]
                     row[NUM_XML_HEADERS] |= chars <= XML_HEADER_CHARS
-                _skip_tag(data, at, end, row, notes)
+                if at >= notes[TAGS_END]:
+                    _skip_tag(data, at, end, row, notes)
         at += 1
     if marks and 2 * groups > count_characters(data, first, last):
         row[NUM_SYMBOL_RUNS] += 1

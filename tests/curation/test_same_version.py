@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from datasets_pipeline import identity
 from datasets_pipeline.parallel import InProcessPool, Pool, open_pool
 from datasets_pipeline.sources import folder as folder_source
 from ingot.storage import Store
@@ -175,6 +176,13 @@ def test_a_changed_salt_or_seed_is_another_version(made_up: Corpus, tmp_path: Pa
     seeded = Road(made_up, tmp_path / "seeded", values={"seed": 1}).run()
     assert seeded.ref.content_digest == first.ref.content_digest
     assert seeded.ref.identity_digest != first.ref.identity_digest
+
+
+def test_another_way_to_edit_is_another_version(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Which documents edits leave empty or equal is decided with it.
+    now = identity.stage_versions(road.recipe, b"salt")
+    monkeypatch.setattr(identity, "EDITS_VERSION", "next")
+    assert identity.stage_versions(road.recipe, b"salt") != now
 
 
 @pytest.mark.parametrize("lost", ["documents", "features", "spans", "history", "plans", "acquisition", "all of them"])
