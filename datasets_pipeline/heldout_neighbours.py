@@ -80,7 +80,7 @@ def near_anchors(unit: SignatureUnit) -> tuple[np.ndarray, np.ndarray, np.ndarra
     """Candidate pairs of a unit's documents with the held-out ones, each once; runs in a worker."""
     signatures = signatures_of(unit)
     anchors = _Anchors.of(unit.place.store, unit.place.key(_WHAT, 0), unit.place.key(_WHAT, 1))
-    codes = [np.empty(0, np.int64)]
+    pairs = _Pairs(signatures, anchors)
     for band in range(NEIGHBOUR_SHAPE.bands):
         keys, order = anchors.sorted_keys(band)
         mine = band_key(signatures, NEIGHBOUR_SHAPE, band)
@@ -94,19 +94,47 @@ def near_anchors(unit: SignatureUnit) -> tuple[np.ndarray, np.ndarray, np.ndarra
             piece = sizes[start:stop]
             within = np.arange(int(piece.sum())) - np.repeat(np.cumsum(piece) - piece, piece)
             anchor = order[np.repeat(low[start:stop], piece) + within].astype(np.int64)
-            codes.append(np.unique(np.repeat(np.arange(start, stop), piece) * len(anchors.document) + anchor))
+            pairs.add(np.repeat(np.arange(start, stop), piece), anchor)
             start = stop
-        if sum(len(part) for part in codes) > heldout.MAX_PAIRS:
-            codes = [np.unique(np.concatenate(codes))]
-    pairs = np.unique(np.concatenate(codes))
-    row, anchor = pairs // len(anchors.document), pairs % len(anchors.document)
-    estimate = np.empty(len(pairs))
-    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-        some = slice(start, start + _PAIRS_AT_ONCE)
-        equal = (signatures[row[some]] == anchors.signatures[anchor[some]]).sum(axis=1)
-        estimate[some] = equal / NUM_PERMUTATIONS
-    close = estimate >= heldout.ESTIMATE_FLOOR
-    return unit.documents[row[close]], anchors.document[anchor[close]], estimate[close]
+    row, anchor, estimate = pairs.close()
+    return unit.documents[row], anchors.document[anchor], estimate
+
+
+class _Pairs:
+    """Pairs that share a band. Most are not close: beyond a bound they are estimated, and only close ones stay."""
+
+    def __init__(self, signatures: np.ndarray, anchors: "_Anchors") -> None:
+        self._signatures, self._anchors = signatures, anchors
+        self._new: list[np.ndarray] = []
+        self._close = np.empty(0, np.int64)
+        self._estimate = np.empty(0)
+
+    def add(self, row: np.ndarray, anchor: np.ndarray) -> None:
+        """Take pairs of positions, int64 each; the same pair may come again with another band."""
+        self._new.append(np.unique(row * len(self._anchors.document) + anchor))
+        if sum(len(part) for part in self._new) > heldout.MAX_PAIRS:
+            self._look()
+
+    def close(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(row, anchor, estimated Jaccard) of the close ones, each once."""
+        self._look()
+        num = max(len(self._anchors.document), 1)
+        return self._close // num, self._close % num, self._estimate
+
+    def _look(self) -> None:
+        codes = np.unique(np.concatenate([np.empty(0, np.int64), *self._new]))
+        self._new = []
+        num = max(len(self._anchors.document), 1)
+        found, estimates = [self._close], [self._estimate]
+        for start in range(0, len(codes), _PAIRS_AT_ONCE):
+            some = codes[start : start + _PAIRS_AT_ONCE]
+            equal = self._signatures[some // num] == self._anchors.signatures[some % num]
+            estimate = equal.sum(axis=1) / NUM_PERMUTATIONS
+            is_close = estimate >= heldout.ESTIMATE_FLOOR
+            found.append(some[is_close])
+            estimates.append(estimate[is_close])
+        self._close, first = np.unique(np.concatenate(found), return_index=True)
+        self._estimate = np.concatenate(estimates)[first]
 
 
 class _Anchors:

@@ -2,7 +2,7 @@
 
 `keep` lifts the drops of rules and of near-duplicates. It lifts none of a rule that binds (`access`), brings back no
 text that could not be read or that edits left empty, and moves nothing out of the held-out set or its neighbourhood.
-Edits (personal data) stay. `drop` drops what nothing else did.
+Edits (personal data) stay. `drop` drops, and owns the drop whatever the rules say.
 """
 
 from collections.abc import Sequence

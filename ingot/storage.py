@@ -30,6 +30,7 @@ from ingot.stored import Found, Upload
 RENEWED_AFTER = timedelta(hours=1)
 """An object that is found instead of written is renewed when it is older, so that housekeeping takes it for young."""
 
+_TEMPORARY = ".tmp/"
 # What put_if_absent adds to a record.
 ENVELOPE = ("writer", "attempt", "record_sha256")
 
@@ -139,12 +140,14 @@ class Store:
         self._backend.delete(key)
 
     def delete_folder(self, prefix: str) -> None:
-        """Remove every object below a prefix."""
+        """Remove every object below a prefix, and this machine's copies of those that a run keeps in `.tmp/`."""
         _check_key(prefix)
         for found in list(self._backend.find(prefix)):
             self._backend.delete(found.key)
         if isinstance(self._backend, LocalObjects):
             shutil.rmtree(self._backend.path(prefix), ignore_errors=True)
+        elif prefix.startswith(_TEMPORARY):
+            shutil.rmtree(self._copies_of(prefix), ignore_errors=True)
 
     def delete_if_untouched(self, key: str, since: datetime) -> bool:
         """Remove an object unless somebody has written or renewed it since then; whether it was removed."""
@@ -202,7 +205,7 @@ class Store:
             raise NotFoundError(f"{key} is not in the store {self.root}")
         size = found.bytes
         # The tag: some keys are written again with other bytes of the same size (checkpoints after a kill).
-        cached = self._cache_folder() / sha256_hex(f"{self.root}/{key}:{size}:{found.tag}".encode())
+        cached = self._copies_of(key) / sha256_hex(f"{self.root}/{key}:{size}:{found.tag}".encode())
         if not cached.is_file() or cached.stat().st_size != size:
             partial = cached.with_suffix(f".{uuid.uuid4().hex}")
             with told_when_full(self._scratch_root, key, size):
@@ -214,6 +217,15 @@ class Store:
                 finally:
                     partial.unlink(missing_ok=True)
         return cached
+
+    def _copies_of(self, key: str) -> Path:
+        """Where copies of an object lie: for one that a run keeps in `.tmp/`, a folder that goes with the run's."""
+        folder = self._cache_folder()
+        if key.startswith(_TEMPORARY):
+            name = "/".join(key.split("/", 2)[:2])
+            folder = folder / f"tmp-{sha256_hex(f'{self.root}/{name}'.encode())[:32]}"
+            folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
 
     def _cache_folder(self) -> Path:
         """Copies of remote objects: ours alone, because they may hold personal data and are read as truth."""

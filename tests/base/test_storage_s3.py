@@ -237,6 +237,19 @@ def test_copies_of_remote_objects_are_kept_and_private(
         s3_store.local_path("documents/a")
 
 
+def test_copies_of_what_a_run_keeps_for_itself_go_when_its_folder_goes(s3_store: Store) -> None:
+    s3_store.put_bytes("documents/a", b"stays")
+    s3_store.put_bytes(".tmp/run/spans-000001", b"facts of documents")
+    s3_store.put_bytes(".tmp/another/spans-000001", b"facts of documents")
+    stays, copy, another = (
+        s3_store.local_path(key) for key in ("documents/a", ".tmp/run/spans-000001", ".tmp/another/spans-000001")
+    )
+    assert stat.S_IMODE(copy.parent.stat().st_mode) == 0o700
+    s3_store.delete_folder(".tmp/run")
+    assert not copy.exists() and not s3_store.exists(".tmp/run/spans-000001")
+    assert another.read_bytes() == b"facts of documents" and stays.read_bytes() == b"stays"
+
+
 def test_a_download_that_was_cut_is_not_kept(s3_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     s3_store.put_bytes("shards/a", b"x" * 100)
     backend: Any = s3_store._backend

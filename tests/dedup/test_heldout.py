@@ -1,18 +1,24 @@
 """What is held out stays held out, and nothing near it is trained on."""
 
+import tracemalloc
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from datasets_pipeline import heldout
+from datasets_pipeline import heldout, heldout_neighbours
 from datasets_pipeline.dedup import minhash
+from datasets_pipeline.dedup.bands import NEIGHBOUR_SHAPE
 from datasets_pipeline.dedup.edges import PairScores
 from datasets_pipeline.dedup.near import find_near_duplicates
+from datasets_pipeline.exchange import Workplace
 from datasets_pipeline.heldout import EXCLUDED, HELDOUT, NOT_ELIGIBLE, TRAIN, SplitAssignment, find_neighbours
+from datasets_pipeline.heldout_neighbours import SignatureUnit, near_anchors
 from ingot.config import NearDedup
 from ingot.errors import RecipeError
+from ingot.storage import Store
 from tests.dedup.conftest import GroundTruth, doc_ids_of, generated_texts, order_table, verifier
 
 SALT = b"salt of the tests"
@@ -166,3 +172,29 @@ def test_candidates_that_are_all_estimated_below_the_floor_are_no_neighbours():
     scores = PairScores(2, lambda left, right: np.zeros(len(left)))
     found, anchors = find_neighbours(signatures, np.array([0]), np.array([1]), scores)
     assert len(found) == len(anchors) == 0
+
+
+def test_a_band_that_all_share_takes_no_memory_for_pairs_that_are_not_close(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    signatures = rng.integers(0, 1 << 32, (3000, minhash.NUM_PERMUTATIONS), np.uint32)
+    signatures[:, : NEIGHBOUR_SHAPE.rows] = 7
+    signatures[100:130, :80] = signatures[2000:2030, :80]  # these are close
+    anchors, documents = np.arange(1500), np.arange(1500, 3000)
+    store = Store(str(tmp_path))
+    place = Workplace(store, ".tmp/test")
+    store.put_bytes(place.key("anchors", 0), signatures[anchors].tobytes())
+    store.put_bytes(place.key("anchors", 1), anchors.astype("<i8").tobytes())
+    monkeypatch.setattr(heldout_neighbours, "signatures_of", lambda unit: signatures[unit.documents])
+    unit = SignatureUnit(place, "unit", documents, documents)
+    expected = sorted(zip(*heldout.all_candidates(signatures, anchors, documents, NEIGHBOUR_SHAPE), strict=True))
+    monkeypatch.setattr(heldout, "MAX_PAIRS", 50_000)
+    monkeypatch.setattr(heldout_neighbours, "_PAIRS_AT_ONCE", 4096)
+    tracemalloc.start()
+    document, anchor, estimate = near_anchors(unit)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sorted(zip(document, anchor, estimate, strict=True)) == sorted(set(expected))
+    assert len(document) == 30
+    assert peak < 9_000_000, "2,250,000 pairs share a band: 18 MB"
