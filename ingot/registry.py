@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -48,14 +49,26 @@ def _is_public(kind: str, name: str) -> bool:
 
 def load(kind: str, name: str) -> ModuleType:
     """The module behind a name; RecipeError with the nearest known name when there is none."""
-    known = names(kind)
-    if name not in known or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or not (_is_ours(kind, name) or _is_own(kind, name)):
+        known = names(kind)
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise RecipeError(f"{kind} {name!r} is unknown; {hint}known: {', '.join(known)}")
     if (_package_folder(kind) / f"{name}.py").is_file():
         return importlib.import_module(f"{FOLDERS[kind]}.{name}")
     return _load_file(kind, name)
+
+
+@lru_cache(maxsize=1024)
+def _is_ours(kind: str, name: str) -> bool:
+    """Whether a name is one of ours; asked for each unit of work, so a module is looked at once."""
+    return (_package_folder(kind) / f"{name}.py").is_file() and _is_public(kind, name)
+
+
+def _is_own(kind: str, name: str) -> bool:
+    """Whether a file of the workspace stands behind a name."""
+    workspace = _workspace_folder(kind)
+    return workspace is not None and (workspace / f"{name}.py").is_file() and _is_public(kind, name)
 
 
 def own_versions(kind: str, name: str) -> dict[str, str]:
@@ -90,6 +103,7 @@ def _load_file(kind: str, name: str) -> ModuleType:
     return module
 
 
+@lru_cache(maxsize=16)
 def _package_folder(kind: str) -> Path:
     return Path(__file__).resolve().parent.parent / FOLDERS[kind].replace(".", "/")
 

@@ -198,9 +198,12 @@ def _records(kind: str, data: bytes, where: str) -> Iterator[Mapping[str, Any]]:
         return
     text = _decoded(data, where)
     if kind in ("csv", "tsv"):
-        csv.field_size_limit(MAX_FILE_BYTES)
-        for row in csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if kind == "tsv" else ","):
-            yield {column: value for column, value in row.items() if column is not None}
+        limit = csv.field_size_limit(MAX_FILE_BYTES)  # of the process: the sources' own reader has another
+        try:
+            rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if kind == "tsv" else ","))
+        finally:
+            csv.field_size_limit(limit)
+        yield from ({column: value for column, value in row.items() if column is not None} for row in rows)
     elif kind == "json" and text.lstrip().startswith("["):
         yield from (_record(one, f"{where}, entry {number}") for number, one in enumerate(_json(text, where), 1))
     else:

@@ -1,6 +1,7 @@
 """Evaluation files of every kind: the same items, the same digests, and a refusal for what cannot be read whole."""
 
 import bz2
+import csv
 import gzip
 import json
 import lzma
@@ -165,3 +166,11 @@ def test_a_place_without_files_elsewhere_or_outside_the_roots_is_refused(
     monkeypatch.setenv("INGOT_SOURCE_ROOTS", str(tmp_path / "inside"))
     with pytest.raises(RecipeError, match="lies outside INGOT_SOURCE_ROOTS"):
         items_in(tmp_path / "a.jsonl")
+
+
+def test_reading_a_table_leaves_the_limit_of_the_process_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("question\nWhich river flows north?\n")
+    limit = csv.field_size_limit()
+    (file,) = list_evaluation_files("bench", str(tmp_path / "items.csv"))
+    read_items("bench", [file], ["question"])
+    assert csv.field_size_limit() == limit
