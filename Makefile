@@ -2,7 +2,7 @@
 # make test   everything CI runs: style, types, tests
 # make check  style, types and the fast tests, under two minutes
 # make faults the fault tests with many rounds: twenty minutes, needs root for small disks and Debian's Ceph for S3
-# make bench  longer measurements; results are committed under docs/
+# make bench  curation measured, hours; results are in docs/benchmarks.md (PEER=, PRESIDIO=: Pythons with the peers)
 VENV ?= .venv
 MOTO ?= .venv-moto
 BIN := $(VENV)/bin
@@ -29,10 +29,23 @@ lint: install
 faults: install $(MOTO)/bin/moto_server
 	$(BIN)/python -m pytest -m faults --long
 
+# PEER is a Python with the peers that each script names in its docstring; without it only Ingot is measured.
+BENCH_PEER := $(if $(PEER),--peer-python $(PEER))
 bench: install
 	$(BIN)/python benchmarks/features.py
-	$(BIN)/python benchmarks/minhash.py
-	$(BIN)/python benchmarks/documents_to_decisions.py
+	$(BIN)/python benchmarks/minhash.py $(BENCH_PEER)
+	$(BIN)/python benchmarks/documents_to_decisions.py $(BENCH_PEER)
+	$(BIN)/python benchmarks/rule_parity.py
+	$(BIN)/python benchmarks/rule_parity.py --languages
+	$(BIN)/python benchmarks/near_duplicates.py --raw $(if $(PEER),--peer $(PEER))
+	$(BIN)/python benchmarks/decontamination.py $(BENCH_PEER)
+	$(BIN)/python benchmarks/pii.py $(if $(PRESIDIO),--presidio $(PRESIDIO))
+	$(BIN)/python benchmarks/nights.py
+	$(BIN)/python benchmarks/degenerate.py
+	$(BIN)/python benchmarks/scale.py --megabytes 400 --workers 1
+	$(BIN)/python benchmarks/scale.py --megabytes 400 --workers 2
+	$(BIN)/python benchmarks/scale.py --megabytes 20000
+	$(BIN)/python benchmarks/answers.py
 	$(BIN)/python benchmarks/what_if.py
 	$(BIN)/python benchmarks/plan.py
 

@@ -1,4 +1,4 @@
-"""One known secret for every stack that tests start, so that the test's own process is let in too."""
+"""What a home of the tests holds before its first start: one known secret, and kernels that are compiled once."""
 
 import os
 from base64 import b64encode
@@ -13,7 +13,11 @@ HEADERS = {"Authorization": "Basic " + b64encode(CREDENTIAL.pair.encode()).decod
 
 
 def prepare(home: Path) -> None:
-    """Give a home folder the tests' secret before its first start."""
+    """Give a home folder the tests' secret, and the kernels that all processes of the run share."""
+    kernels = Path(os.environ["NUMBA_CACHE_DIR"])
+    kernels.mkdir(parents=True, exist_ok=True)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "numba").symlink_to(kernels)
     path = credentials.path_of(home)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.write_text(PASSWORD + "\n")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -236,12 +235,10 @@ class Site:
 
 
 @contextmanager
-def open_site(home: Path, handbook: Handbook, recipe: Path, compiled: Path | None = None) -> Iterator[Site]:
-    """A site whose stack is up until the block ends; `compiled` is a home whose kernels it takes over."""
+def open_site(home: Path, handbook: Handbook, recipe: Path) -> Iterator[Site]:
+    """A site whose stack is up until the block ends."""
     found = Site(home, handbook, recipe)
     found.prepare()
-    if compiled is not None and (compiled / "numba").is_dir():
-        shutil.copytree(compiled / "numba", home / "numba")
     try:
         found.ingot("up", "--recipe", str(recipe), "--json")
         yield found

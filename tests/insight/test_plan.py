@@ -89,8 +89,8 @@ def test_a_plan_on_a_sample_of_real_files_is_within_stated_bounds_of_what_comes(
         drawn = num * found.files_read / found.files
         if drawn >= 10:
             assert off(found.drops.get(name, 0), num) < 3 / math.sqrt(drawn), name
-    # Other work on the machine moves processor time by a third.
-    assert off(sum(found.cpu_seconds.values()), meter.cost.cpu_seconds) < 0.5
+    # A few seconds, and other work on the machine: each of the two moves by a third.
+    assert meter.cost.cpu_seconds / 2 < sum(found.cpu_seconds.values()) < 2 * meter.cost.cpu_seconds
     assert meter.cost.peak_bytes / 3 < found.peak_bytes < 3 * meter.cost.peak_bytes
 
 

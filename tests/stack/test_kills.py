@@ -120,8 +120,7 @@ def clean_digest(workspace: Workspace, settings: Settings, tmp_path_factory: pyt
         store = Store(str(tmp_path_factory.mktemp("clean") / "store"))
         store_identity.initialise(store, salt=SALT)
         actor = Actor("person", "a tester", "declared")
-        # With a worker, so that its kernels are compiled once for all runs here.
-        with open_pool(1, scratch=settings.scratch, numba_cache=settings.home / "numba") as pool:
+        with open_pool(1, scratch=settings.scratch) as pool:
             digest = curate(store, load_recipe(recipe), settings, pool, actor=actor).content_digest
         yield digest
     finally:

@@ -119,8 +119,7 @@ def _no_namespace() -> str:
 def site(
     tmp_path_factory: pytest.TempPathFactory, handbook: Handbook, recipe: Path, clean_road: CleanRoad
 ) -> Iterator[Site]:
-    # Kernels are compiled once: ten seconds saved.
-    with open_site(tmp_path_factory.mktemp("site") / "home", handbook, recipe, clean_road.site.home) as found:
+    with open_site(tmp_path_factory.mktemp("site") / "home", handbook, recipe) as found:
         yield found
 
 
