@@ -141,6 +141,8 @@ def run(folder: Path, home: Path, workers: int, *, unit_bytes: int | None = None
     recipe = parse_recipe(recipe_values(folder))
     store = Store(settings.store, scratch_root=settings.scratch)
     now = datetime.now(UTC)
+    # First: whoever asks for the store's keys before gives it a salt of its own, and another draw of held-out documents.
+    salt = bytes.fromhex(store_identity.initialise(store, now=now, salt="5a17" * 8))
     watch = Watch()
     numba = os.environ.get("NUMBA_CACHE_DIR")
     with (
@@ -151,7 +153,6 @@ def run(folder: Path, home: Path, workers: int, *, unit_bytes: int | None = None
             looks = [acquire_source(store, entry, settings, pool, now=now) for entry in recipe.sources]
         with watch.stage("analyse"):
             analyse(store, units_of(store, looks), recipe.rules, pool)
-        salt = bytes.fromhex(store_identity.initialise(store, now=now, salt="5a17" * 8))
         with watch.stage("decide"):
             decided = decide(store, recipe, looks, pool, salt=salt)
         with watch.stage("publish"):

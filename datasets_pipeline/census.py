@@ -20,8 +20,10 @@ from datasets_pipeline.exchange import Workplace
 from datasets_pipeline.parallel import Pool, finish_all
 from datasets_pipeline.snapshot import OpenUnit, identity_lines, occurrences_of, snapshot_digest
 
-#: Documents of one part, about: with every feature they take 100 MB.
+#: Documents of one part, at most and about: with every feature they take 100 MB.
 PART_DOCUMENTS = 1 << 16
+# A small corpus is cut finer, so that every core has parts to work on; below this a part is mostly overhead.
+_LEAST_DOCUMENTS, _PARTS = 1 << 13, 16
 _SAMPLE_EVERY = 256
 # Files merged at a time: a process may have 1,024 open by default, and a corpus of 32 GB has as many units.
 _OPEN_FILES = 256
@@ -80,8 +82,9 @@ def take_census(place: Workplace, units: Sequence[OpenUnit], pool: Pool) -> Cens
         paths = [place.store.local_path(place.key("lines", unit.number)) for unit in units]
         digest = snapshot_digest([_lines(path) for path in _merged(paths, folder)])
     every = np.sort(np.concatenate([np.empty(0, "S16"), *ids]))
-    step = PART_DOCUMENTS // _SAMPLE_EVERY
-    return Census(digest, len(every), _part_ends(every), tuple(sorted(set(samples))[step::step]))
+    size = min(PART_DOCUMENTS, max(_LEAST_DOCUMENTS, len(every) // _PARTS))
+    step = max(1, size // _SAMPLE_EVERY)
+    return Census(digest, len(every), _part_ends(every, size), tuple(sorted(set(samples))[step::step]))
 
 
 def census_of_unit(unit: CensusUnit) -> tuple[bytes, list[Place]]:
@@ -120,14 +123,14 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield line[:-1]
 
 
-def _part_ends(ids: np.ndarray) -> np.ndarray:
-    """The first document at or after every PART_DOCUMENTS-th occurrence that the decision record is cut after."""
+def _part_ends(ids: np.ndarray, size: int) -> np.ndarray:
+    """The first document at or after every size-th occurrence that the decision record is cut after."""
     ends: list[bytes] = []
-    position = PART_DOCUMENTS
+    position = size
     while position < len(ids) - 1:
         if cuts_after(id_bytes(ids[position : position + 1])[0]):
             ends += id_bytes(ids[position : position + 1])
-            position += PART_DOCUMENTS
+            position += size
         else:
             position += 1
     return np.array(ends, "S16")
