@@ -2,13 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from ingot.errors import IntegrityError, TrainingError
+from ingot.errors import IntegrityError, NotFoundError, TrainingError
 from tests.training.conftest import TINY, Place, RankRunner
+from tests.training.damages import DAMAGES, WEIGHTS, flip_a_bit
 from training.checkpoints import newest_valid, read_manifest, verify_checkpoint
 
 STEPS = ("00000006", "00000009")
@@ -31,71 +30,24 @@ def damaged_place(killed: Place, place: Place) -> Place:
     return place
 
 
-def flip_a_bit(folder: Path) -> None:
-    path = folder / "model.safetensors"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 4
-    path.write_bytes(data)
-
-
-def truncate(folder: Path) -> None:
-    path = folder / "optimizer.safetensors"
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
-def lose_a_file(folder: Path) -> None:
-    (folder / "state.json").unlink()
-
-
-def zero_a_block(folder: Path) -> None:
-    path = folder / "optimizer.safetensors"
-    data = bytearray(path.read_bytes())
-    data[4096:8192] = bytes(4096)
-    path.write_bytes(data)
-
-
-def garble_the_manifest(folder: Path) -> None:
-    path = folder / "manifest.json"
-    path.write_bytes(path.read_bytes()[:300])
-
-
-def edit_the_manifest(folder: Path) -> None:
-    path = folder / "manifest.json"
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "tokens_seen": record["tokens_seen"] + 1}))
-
-
-def swap_in_files_of_another_step(folder: Path) -> None:
-    shutil.copyfile(folder.parent / STEPS[0] / "optimizer.safetensors", folder / "optimizer.safetensors")
-
-
-DAMAGES = [
-    flip_a_bit,
-    truncate,
-    lose_a_file,
-    zero_a_block,
-    garble_the_manifest,
-    edit_the_manifest,
-    swap_in_files_of_another_step,
-]
-
-
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_is_used(
-    damage: Callable[[Path], None], damaged_place: Place, clean: Place, run_rank: RankRunner
+    damage: str, damaged_place: Place, clean: Place, run_rank: RankRunner
 ) -> None:
     place = damaged_place
     folder = place.root / "checkpoints" / ("e" * 64)
-    damage(folder / STEPS[1])
-    with pytest.raises(IntegrityError):
+    DAMAGES[damage](folder / STEPS[1])
+    with pytest.raises((IntegrityError, NotFoundError)):
         verify_checkpoint(place.store, f"checkpoints/{'e' * 64}/{STEPS[1]}")
     assert run_rank(place.job(fingerprint="e" * 64)) == 0
     log = (place.run_dir / "rank0.log").read_text()
-    assert "checkpoint of step 9 is damaged" in log and "falling back to the checkpoint of step 6" in log
     assert "continues at step 6 of 12" in log
+    # Without a manifest there is no checkpoint: a kill while one is written leaves the same.
+    if damage != "folder empty":
+        assert "checkpoint of step 9 is damaged" in log and "falling back to the checkpoint of step 6" in log
+        assert json.loads((folder / STEPS[1] / "damaged.json").read_text())["reason"]
     # The step was written again, and the run ended where an undamaged one ends.
     verify_checkpoint(place.store, f"checkpoints/{'e' * 64}/{STEPS[1]}")
-    assert json.loads((folder / STEPS[1] / "damaged.json").read_text())["reason"]
     assert place.weights_sha256(fingerprint="e" * 64) == clean.weights_sha256()
 
 
@@ -104,7 +56,7 @@ def test_a_kill_while_a_damaged_checkpoint_is_moved_aside_changes_nothing(
     name: str, damaged_place: Place, clean: Place, run_rank: RankRunner
 ) -> None:
     place = damaged_place
-    flip_a_bit(place.root / "checkpoints" / ("e" * 64) / STEPS[1])
+    flip_a_bit(place.root / "checkpoints" / ("e" * 64) / STEPS[1] / WEIGHTS)
     assert run_rank(place.job(fingerprint="e" * 64), crash_at=name) == -9
     assert run_rank(place.job(fingerprint="e" * 64)) == 0
     assert place.weights_sha256(fingerprint="e" * 64) == clean.weights_sha256()
@@ -115,7 +67,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(
 ) -> None:
     place = damaged_place
     for step in STEPS:
-        flip_a_bit(place.root / "checkpoints" / ("e" * 64) / step)
+        flip_a_bit(place.root / "checkpoints" / ("e" * 64) / step / WEIGHTS)
     for _ in range(2):  # and not on the second try either
         assert run_rank(place.job(fingerprint="e" * 64)) == 1
         failure = place.failure()
@@ -127,7 +79,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(
 def test_a_lost_checkpoint_after_a_moved_one_does_not_begin_anew(damaged_place: Place) -> None:
     place = damaged_place
     folder = place.root / "checkpoints" / ("e" * 64)
-    flip_a_bit(folder / STEPS[1])
+    flip_a_bit(folder / STEPS[1] / WEIGHTS)
     assert newest_valid(place.store, "e" * 64, expected={}) is not None
     shutil.rmtree(folder / STEPS[0])
     with pytest.raises(TrainingError, match="none is valid"):
@@ -178,3 +130,15 @@ def test_transformers_opens_a_checkpoint_as_a_model_of_its_own(killed: Place) ->
 def test_no_file_of_a_checkpoint_is_a_pickle(killed: Place) -> None:
     for path in (killed.root / "checkpoints" / ("e" * 64) / STEPS[1]).iterdir():
         assert path.suffix in (".json", ".jsonl", ".safetensors"), path.name
+
+
+def test_a_token_shard_that_was_changed_under_a_run_is_refused_before_a_step(
+    damaged_place: Place, run_rank: RankRunner
+) -> None:
+    place = damaged_place
+    shared = (place.root / "tokens").resolve()
+    (place.root / "tokens").unlink()
+    shutil.copytree(shared, place.root / "tokens")
+    flip_a_bit(next(iter(sorted((place.root / "tokens/play").glob("*.bin")))))
+    assert run_rank(place.job(fingerprint="e" * 64)) == 1
+    assert place.failure().kind == "IntegrityError" and "differs from what was recorded" in place.failure().message
