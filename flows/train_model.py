@@ -9,6 +9,7 @@ from ingot.refs import CheckpointRef
 from tasks.corpus import find_corpus
 from tasks.gpus import check_gpus
 from tasks.heartbeat import watched
+from tasks.mixtures import stage_data
 from tasks.runtime import runtime, worker_pool
 from tasks.training import register, show_model, tokenize, train_stage
 
@@ -30,10 +31,11 @@ def train_model(recipe: str, corpus: str | None = None, overrides: dict[str, str
     version = find_corpus(corpus or what.corpus)
     with worker_pool():
         tokens = tokenize(what, version)
+        data = [stage_data(runtime().store, stage, what, tokens) for stage in what.train]
     checkpoint: CheckpointRef | None = None
-    for stage in what.train:
-        checkpoint = train_stage(stage, what, version, tokens, checkpoint)
+    for stage, read in zip(what.train, data, strict=True):
+        checkpoint = train_stage(stage, what, version, read, checkpoint)
     assert checkpoint is not None
-    model = register(what, version, tokens, checkpoint)
-    show_model(version, tokens, checkpoint, model, return_state=True)  # a view that fails stops nothing
+    model = register(what, version, data[-1], checkpoint)
+    show_model(version, data[-1], checkpoint, model, return_state=True)  # a view that fails stops nothing
     return model

@@ -20,10 +20,11 @@ from ingot.manifest import Manifest
 from ingot.model_versions import ModelVersion
 from ingot.parquet import read_table
 from ingot.recipe_files import flat
-from ingot.refs import CheckpointRef, CorpusRef, TokensRef
+from ingot.refs import CheckpointRef, CorpusRef, MixtureRef, TokensRef
 from ingot.revision import code_revision
 from ingot.storage import Store
 from tasks.evaluation import champion_options, evaluation_digest
+from tasks.mixtures import known_data
 from tasks.training import public_recipe, stage_fingerprint, with_seed
 from training import history
 from training.checkpoints import checkpoint_ref, list_steps, read_manifest
@@ -162,16 +163,26 @@ def _plan_stages(known: _Known, tokens: TokensRef | None) -> tuple[list[PlanStep
             before = "the stage before it runs" if number else _why_train(known, number)
             steps.append(_timed(known, entry, name, before, done=0))
             continue
-        step, checkpoint = _plan_stage(known, entry, name, number, tokens, checkpoint)
+        data = known_data(known.store, entry, tokens)
+        if data is None:
+            is_known, checkpoint = False, None
+            steps.append(_timed(known, entry, name, "a corpus of its mixture has no token files yet", done=0))
+            continue
+        step, checkpoint = _plan_stage(known, entry, name, number, data, checkpoint)
         is_known = checkpoint is not None
         steps.append(step)
     return steps, checkpoint
 
 
 def _plan_stage(
-    known: _Known, entry: NamedConfig, name: str, number: int, tokens: TokensRef, start: CheckpointRef | None
+    known: _Known,
+    entry: NamedConfig,
+    name: str,
+    number: int,
+    data: TokensRef | MixtureRef,
+    start: CheckpointRef | None,
 ) -> tuple[PlanStep, CheckpointRef | None]:
-    digest = stage_fingerprint(entry, known.recipe, tokens, start)
+    digest = stage_fingerprint(entry, known.recipe, data, start)
     steps = list_steps(known.store, digest)
     if not steps:
         return _timed(known, entry, name, _why_train(known, number), done=0), None

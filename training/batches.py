@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ingot.digests import digest_of, sha256_file
 from ingot.errors import DataError, IntegrityError
-from ingot.refs import TokenShard, TokensRef
+from ingot.refs import MixtureRef, TokenShard, TokensRef
 from ingot.storage import Store
 
 SAMPLER_KIND = "feistel-windows/1"
@@ -126,8 +126,10 @@ def sampler_for(tokens: TokensRef, *, seed: int, sequence_length: int, rows_per_
     return Sampler(seed, num_windows, sequence_length, rows_per_step)
 
 
-def data_digest(tokens: TokensRef) -> str:
-    """What a run's data is: corpus, tokenizer, split and the order and length of the shards."""
+def data_digest(tokens: TokensRef | MixtureRef) -> str:
+    """What a run's data is: corpus, tokenizer, split, order and length of the shards; of a mixture all its parts."""
+    if isinstance(tokens, MixtureRef):
+        return digest_of({"parts": [data_digest(part) for part in tokens.parts]})
     return digest_of(
         {
             "corpus_root_digest": tokens.corpus_root_digest,

@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from ingot.errors import TrainingError
 from ingot.refs import CheckpointRef
 from ingot.storage import Store
-from training.batches import Sampler, TokenStream, data_digest, sampler_for
+from training.batches import Sampler, TokenStream, data_digest
 from training.checkpoints import (
     CheckpointManifest,
     checkpoint_ref,
@@ -34,9 +34,10 @@ from training.checkpoints import (
 from training.environment import differences, environment_record
 from training.job import METRICS_FILE, Job
 from training.metrics import MetricsWriter
+from training.mixtures import MixtureSampler, MixtureStream, open_stream, reading_plan
 from training.models import build_model
 from training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer
-from training.stages.pretrain import Config, Plan, plan
+from training.stages.pretrain import Config, Plan, order_of, plan
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +56,8 @@ class Run:
     device: torch.device
     rank: int
     num_ranks: int
-    stream: TokenStream
-    sampler: Sampler
+    stream: TokenStream | MixtureStream
+    sampler: Sampler | MixtureSampler
     model: LlamaForCausalLM
     optimizer: torch.optim.AdamW
     metrics: MetricsWriter
@@ -95,13 +96,8 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int) -> Run:
         rank=rank,
         num_ranks=num_ranks,
         # One rank's look is enough: the others map the same files.
-        stream=TokenStream(store, job.data, verify=rank == 0),
-        sampler=sampler_for(
-            job.data,
-            seed=config.seed,
-            sequence_length=config.sequence_length,
-            rows_per_step=planned.rows_per_step,
-        ),
+        stream=open_stream(store, job.data, sequence_length=config.sequence_length, verify=rank == 0),
+        sampler=order_of(config, job.data),
         model=model.train(),
         optimizer=build_optimizer(
             model,
@@ -143,7 +139,7 @@ def resume_run(run: Run) -> CheckpointRef | None:
     with open_checkpoint(run.store, ref.key) as (_, files):
         _load_weights(run.model, files["model.safetensors"], ref.key)
         state = json.loads(files["state.json"].read_text())
-        if Sampler.from_record(state["sampler"]) != run.sampler:
+        if state["sampler"] != run.sampler.record():
             raise TrainingError(
                 f"{ref.key} was read in another order ({state['sampler']}) than this run's ({run.sampler.record()}); "
                 "the fingerprint must change with the recipe"
@@ -160,6 +156,9 @@ def resume_run(run: Run) -> CheckpointRef | None:
 def _begin(run: Run) -> None:
     if run.rank == 0:
         run.metrics.restart(None)
+    if isinstance(run.sampler, MixtureSampler):
+        for line in reading_plan(run.sampler, run.plan.total_steps):
+            logger.info("reads %s", line)
     start = run.job.start
     if start is None:
         logger.info("begins with fresh weights, %d parameters", run.plan.num_parameters)
