@@ -20,15 +20,17 @@ from ingot.lineage_picture import lineage_html, lineage_mermaid
 from ingot.refs import CheckpointRef, CorpusRef, MixtureRef, TokensRef, own_tokens, parts_of
 from ingot.registered import corpus_address, model_address, model_record
 from ingot.revision import code_revision
+from ingot.storage import Store
 from ingot.tracking_records import RunRecord, as_json
 from tasks import policies
-from tasks.corpus import corpora_of
+from tasks.corpus import corpora_of, find_published
 from tasks.curation import corpus_input, flow_run_id
 from tasks.gpus import held_gpus
 from tasks.progress import progress
 from tasks.registered_corpora import show_registered_corpus
 from tasks.runtime import Runtime, current_pool, requested_by, runtime
 from tasks.training_curve import training_curve
+from training import reads
 from training.batches import data_digest
 from training.job import StageOutput
 
@@ -200,11 +202,19 @@ def run_record(
 
 @task(name="register", cache_policy=NO_CACHE, **policies.DATA)
 def register(
-    recipe: Recipe, corpus: CorpusRef, data: TokensRef | MixtureRef, checkpoint: CheckpointRef
+    recipe: Recipe,
+    corpus: CorpusRef,
+    data: TokensRef | MixtureRef,
+    checkpoint: CheckpointRef,
+    start: str | None = None,
 ) -> model_versions.ModelVersion:
-    """Give the checkpoint the next version number of its model, in the ledger; data is what the last stage read."""
+    """Give the checkpoint the next version number of its model, in the ledger.
+
+    data is what the last stage read; start names what the first one began with, None for fresh weights.
+    """
     here = runtime()
     tokens = own_tokens(data, corpus)
+    corpora = corpora_read(here.store, corpus, checkpoint)
     version = model_versions.register(
         here.store,
         recipe.model_name,
@@ -216,7 +226,7 @@ def register(
             "corpus_root_digest": corpus.root_digest,
             "tokenizer": tokens.tokenizer_digest,
             "recipe": recipe_digest(recipe),
-            **_evidence_of_parts(data),
+            "corpora": digest_of([row["root_digest"] for row in corpora]),
         },
         details={
             "corpus": corpus.name,
@@ -226,7 +236,9 @@ def register(
             "code": code_revision(),
             "num_tokens": tokens.num_tokens,
             "tokens_key": token_files.tokens_manifest_key(tokens),
-            **_details_of_parts(data),
+            **_parts_in_order(data),
+            **({"start": start} if start else {}),
+            "corpora": corpora,
             "tokens": count_tokens(here.store, tokens),
             "tokens_seen": checkpoint.tokens_seen,
             "num_parameters": checkpoint.num_parameters,
@@ -238,25 +250,34 @@ def register(
     return version
 
 
-def _evidence_of_parts(data: TokensRef | MixtureRef) -> dict[str, str]:
-    """The digest of everything that a mixture holds; one corpus is named by its own digests."""
-    return {"mixture": data_digest(data)} if isinstance(data, MixtureRef) else {}
-
-
-def _details_of_parts(data: TokensRef | MixtureRef) -> dict[str, Any]:
-    """The corpus versions of a mixture in order, with the digest and the token files of each."""
+def _parts_in_order(data: TokensRef | MixtureRef) -> dict[str, Any]:
+    """The corpora and token files of a mixture in order, of which the checkpoint's data digest is made."""
     if not isinstance(data, MixtureRef):
         return {}
-    parts = [
-        {
-            "corpus": part.corpus,
-            "root_digest": part.corpus_root_digest,
-            "tokens_key": token_files.tokens_manifest_key(part),
-            "num_tokens": part.num_tokens,
-        }
-        for part in data.parts
-    ]
-    return {"mixture": parts}
+    return {"mixture": [{"corpus": p.corpus, "tokens_key": token_files.tokens_manifest_key(p)} for p in data.parts]}
+
+
+def corpora_read(store: Store, corpus: CorpusRef, checkpoint: CheckpointRef) -> list[dict[str, Any]]:
+    """A row for every corpus version that led to a checkpoint, the recipe's own first: `ModelVersion.corpora`."""
+    stages, lists = reads.history_of(store, checkpoint.key), reads.TokenLists(store)
+    digests = {part.corpus: part.data_digest for stage in stages for part in stage.corpora}
+    rows = []
+    for name, read in reads.corpora_read(stages).items():
+        found, tokens = find_published(store, name), lists.find(name, digests[name])
+        # A run that is found again may have read the same version under another number.
+        ref = corpus if found.root_digest == corpus.root_digest else found
+        rows.append(
+            {
+                "corpus": ref.name,
+                "root_digest": ref.root_digest,
+                "identity_digest": ref.identity_digest,
+                "num_tokens": tokens.num_tokens,
+                "tokens": count_tokens(store, tokens),
+                "tokens_read": int(read["tokens_read"]),
+                "epochs": round(read["epochs"], 4),
+            }
+        )
+    return sorted(rows, key=lambda row: row["corpus"] != corpus.name)
 
 
 @task(name="show model", cache_policy=NO_CACHE, **policies.VIEW)
