@@ -193,12 +193,19 @@ def run(
     TrainingError when the group failed, BusyError when the run is in progress elsewhere, RecipeError when the
     caps of the data leave less than `tokens`.
     """
+    return run_stage(STAGE, config, start, data, output)
+
+
+def run_stage(
+    stage: str, config: Config, start: CheckpointRef | None, data: TokensRef | MixtureRef, output: StageOutput
+) -> CheckpointRef:
+    """The same for a stage of another name that has its own Config and this loop."""
     finished = find_finished(config, data, output)
     if finished is not None:
         deliver_metrics(output, finished.key)
         return finished
     order_of(config, data)
-    return run_group(STAGE, config.model_dump(mode="json"), start, data, output)
+    return run_group(stage, config.model_dump(mode="json"), start, data, output)
 
 
 def find_finished(config: Config, data: TokensRef | MixtureRef, output: StageOutput) -> CheckpointRef | None:
