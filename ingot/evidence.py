@@ -102,11 +102,6 @@ def _readings(champion: ModelVersion | None, version: ModelVersion) -> list[Chan
     ]
 
 
-def corpora_words(version: ModelVersion) -> str:
-    """The names of everything a version was trained on."""
-    return " + ".join(str(row["corpus"]) for row in version.corpora)
-
-
 def _kept(corpus: Manifest, group: str) -> dict[str, int]:
     return {name: row["kept"] for name, row in corpus.identity.statistics.get(group, {}).items()}
 
@@ -156,11 +151,11 @@ def _verdict_lines(found: Evidence) -> list[str]:
 
 
 def _change_lines(found: Evidence) -> list[str]:
-    after, champion = corpora_words(found.candidate), found.champion
+    after, champion = found.candidate.corpora_words, found.champion
     if champion is None:
         lines = [f"### The data: {after}", "", "| | count |", "|---|---:|"]
         return [*lines, *(f"| {plain(row.what)} | {row.after:,} |" for row in found.changes)]
-    before = corpora_words(champion)
+    before = champion.corpora_words
     same = before == after
     title = f"The same data: {after}" if same else f"What changed in the data: {before} to {after}"
     lines = [f"### {title}", "", f"| | champion {before} | candidate {after} | change |", "|---|---:|---:|---:|"]

@@ -54,6 +54,11 @@ class ModelVersion:
         ]
 
     @property
+    def corpora_words(self) -> str:
+        """The names of all of them: `handbook@5 + old_handbook@3`."""
+        return " + ".join(str(row["corpus"]) for row in self.corpora)
+
+    @property
     def base_model(self) -> str:
         """What its first stage started from, in words."""
         start = self.details.get("start")

@@ -11,6 +11,7 @@ from ingot.storage import Store
 from tasks.corpus import find_published
 from tasks.training import tokenize
 from training.mixtures import OWN, DataPart
+from training.stages import pretrain
 
 Tokenize = Callable[[CorpusRef], TokensRef | None]
 """Token files of a corpus version by the tokenizer of the recipe's own; None where they are not there."""
@@ -38,7 +39,10 @@ def known_data(store: Store, entry: NamedConfig, tokens: TokensRef) -> TokensRef
 def mixed(
     store: Store, entry: NamedConfig, tokens: TokensRef, tokenize_other: Tokenize
 ) -> TokensRef | MixtureRef | None:
-    """The stage's token sets in the order of its `data`; one alone is no mixture."""
+    """The stage's token sets in the order of its `data`; one alone is no mixture.
+
+    Raises RecipeError when the caps of the corpora leave less than the stage's `tokens`.
+    """
     parts: tuple[DataPart, ...] = getattr(entry.config, "parts", ())
     sets: dict[str, TokensRef] = {}
     others = {part.corpus: find_published(store, part.corpus) for part in parts if part.corpus != OWN}
@@ -54,4 +58,7 @@ def mixed(
         if found is None:
             return None
         sets[name] = found
-    return MixtureRef(parts=tuple(sets.values())) if len(sets) > 1 else tokens
+    data = MixtureRef(parts=tuple(sets.values())) if len(sets) > 1 else tokens
+    if parts and isinstance(entry.config, pretrain.Config):
+        pretrain.order_of(entry.config, data)  # refuses caps that leave too little, before anything is trained
+    return data

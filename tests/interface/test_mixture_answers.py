@@ -163,7 +163,7 @@ def test_what_is_read_before_an_approval_names_all_corpora(tiny: TinyStore) -> N
     )  # fmt: skip
     told = {change.what: (change.before, change.after) for change in changes}
     assert told["tokens read of handbook@1"] == (0, 32) and told["tokens read of handbook@2"] == (0, 96)
-    assert evidence.corpora_words(third(tiny)) == "handbook@2 + handbook@1"
+    assert third(tiny).corpora_words == "handbook@2 + handbook@1"
 
 
 def test_the_audit_pack_of_a_mixture_holds_together_and_a_changed_token_list_is_found(

@@ -90,6 +90,18 @@ def test_a_corpus_that_is_not_published_is_refused_with_what_there_is(store: Sto
         data_of(store, recipe({"corpus": "handbook@7"}))
 
 
+def test_caps_that_leave_too_little_are_refused_before_anything_is_trained(store: Store) -> None:
+    few = recipe({**OLD, "max_epochs": 1}, own_weight=0.7)
+    (entry,) = few.train
+    capped = tuple(part.model_copy(update={"max_epochs": 1.0}) for part in entry.config.data)
+    config = entry.config.model_copy(update={"data": capped, "tokens": 1_000_000})
+    what = few.model_copy(update={"train": [entry.model_copy(update={"config": config})]})
+    with pytest.raises(RecipeError, match=r"for 1,000,000 tokens and the caps of its corpora leave \d+: handbook@2"):
+        data_of(store, what)
+    with pytest.raises(RecipeError, match="caps of its corpora"):
+        plan_retrain(store, what, find_published(store, "handbook@2"), place="r.yaml")
+
+
 def test_the_fingerprint_of_one_corpus_stays_and_that_of_a_mixture_follows_all_of_it(store: Store) -> None:
     what = recipe()
     entry, alone = data_of(store, what)

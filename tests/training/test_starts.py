@@ -1,6 +1,7 @@
 """From the name of a start in a recipe to a stage that goes on with its tokenizer and its weights; no server."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,19 @@ import pytest
 
 from datasets_pipeline import tokens as token_files
 from datasets_pipeline.parallel import InProcessPool
-from ingot import manifest, model_versions, store_identity
+from ingot import lineage, manifest, model_versions, store_identity, verify_pack
 from ingot.config import Recipe, parse_recipe
 from ingot.errors import IntegrityError, NotFoundError, RecipeError
 from ingot.refs import CorpusRef, MixtureRef, TokensRef
 from ingot.storage import Store
+from ingot.verify import verify
+from interface.audit_pack import audit_pack
+from tasks import runtime as tasks_runtime
 from tasks.corpus import find_published
 from tasks.mixtures import mixed
 from tasks.planning import plan_retrain
 from tasks.starts import begun, find_start
-from tasks.training import corpora_read, public_recipe, stage_fingerprint, with_seed
+from tasks.training import corpora_read, public_recipe, register, stage_fingerprint, with_seed
 from tests.base import tiny_store
 from tests.training.conftest import Place, RankRunner
 from training.checkpoints import checkpoint_ref, read_manifest
@@ -56,15 +60,16 @@ def train(run_rank: RankRunner, place: Place, what: Recipe, data: TokensRef | Mi
     return f"checkpoints/{digest}/{-(-entry.config.tokens // entry.config.batch_tokens):08d}"
 
 
-@pytest.fixture
-def place(tmp_path: Path, run_rank: RankRunner) -> Place:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, run_rank: RankRunner) -> Place:
     """handbook@1 and @2, and mini/1 trained on the first: ten steps, the last two of them its decay."""
-    store = Store(str(tmp_path))
+    root = tmp_path_factory.mktemp("trained")
+    store = Store(str(root))
     store_identity.initialise(store, salt=tiny_store.SALT)
     tiny_store.publish(store, tiny_store.FIRST_NIGHT, 1)
     tiny_store.publish(store, tiny_store.SECOND_NIGHT, 2)
     corpus = find_published(store, "handbook@1")
-    place = Place(tmp_path, tokenize(store, corpus))
+    place = Place(root, tokenize(store, corpus))
     checkpoint = checkpoint_ref(store, train(run_rank, place, FIRST, place.tokens))
     model_versions.register(
         store, "mini", checkpoint_fingerprint=checkpoint.fingerprint, checkpoint_key=checkpoint.key,
@@ -73,7 +78,14 @@ def place(tmp_path: Path, run_rank: RankRunner) -> Place:
         details={"corpus": corpus.name, "recipe": public_recipe(FIRST), "run": checkpoint.fingerprint,
                  "num_tokens": place.tokens.num_tokens, "corpora": corpora_read(store, corpus, checkpoint)},
     )  # fmt: skip
-    return Place(tmp_path, place.tokens, run="second")
+    return place
+
+
+@pytest.fixture
+def place(trained: Place, tmp_path: Path) -> Place:
+    """A copy of the store, to be changed."""
+    shutil.copytree(trained.root, tmp_path, dirs_exist_ok=True)
+    return Place(tmp_path, trained.tokens, run="second")
 
 
 def test_a_new_corpus_is_tokenized_and_trained_on_with_what_the_start_brings(
@@ -99,6 +111,25 @@ def test_a_new_corpus_is_tokenized_and_trained_on_with_what_the_start_brings(
     assert [(row["corpus"], row["tokens_read"]) for row in rows] == [("handbook@2", 48), ("handbook@1", 160 + 16)]
     again = plan_retrain(store, recipe(CONTINUED), corpus, place="r.yaml")
     assert [step.reused for step in again.steps[:2]] == [True, True]
+    registered(place, what, corpus, data, key)
+
+
+def registered(place: Place, what: Recipe, corpus: CorpusRef, data: MixtureRef, key: str) -> None:
+    """Register the second version as the flow does, and ask where it comes from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INGOT_HOME", str(place.root / "home"))
+        patch.setenv("INGOT_STORE", str(place.root))
+        tasks_runtime._places.cache_clear()
+        version = register.fn(what, corpus, data, checkpoint_ref(place.store, key), "mini/1")
+        tasks_runtime._places.cache_clear()
+    told = lineage.trace_model(place.store, "mini/2")
+    assert version.version == 2 and told["base_model"] == "mini/1, trained here too"
+    assert [(row["corpus"], row["tokens_read"]) for row in told["corpora"]] == [("handbook@2", 48), ("handbook@1", 176)]
+    assert told["recipe"]["train"][0]["model"]["width"] == 32  # what was taken over stands in the recipe of the version
+    verify(place.store)
+    pack, _ = audit_pack(place.store, version)
+    (place.root / "pack.zip").write_bytes(pack)
+    assert verify_pack.main([str(place.root / "pack.zip")]) == 0
 
 
 def test_a_start_is_named_by_model_run_or_checkpoint_and_before_its_decay(place: Place) -> None:
