@@ -119,15 +119,15 @@ def print_model(answer: dict[str, Any], printer: Printer) -> None:
 
 def with_reads(store: Store, found: lineage.DocumentTrace) -> lineage.DocumentTrace:
     """The trace with how often each model read the document (`read`); None where its checkpoint does not tell."""
-    from training.reads import document_reads  # numpy, no torch
+    from training.reads import TokenLists, document_reads  # numpy, no torch
 
     places = [(v["shard"], v["row"]) for v in found.versions if v["outcome"] == "kept" and "shard" in v]
-    models = []
+    models, lists = [], TokenLists(store)
     for model in found.models:
         read = None
         if model["corpora"]:
             with suppress(IngotError):  # damaged or older than the record: the other answers stand
-                read = document_reads(store, model["checkpoint"], places)
+                read = document_reads(store, model["checkpoint"], places, lists=lists)
         models.append({**model, "read": read})
     return replace(found, models=models)
 

@@ -122,13 +122,15 @@ class TokenLists:
         )
 
 
-def documents_read(store: Store, key: str, *, only: str | None = None) -> Iterator[tuple[str, ShardReads]]:
+def documents_read(
+    store: Store, key: str, *, only: str | None = None, lists: TokenLists | None = None
+) -> Iterator[tuple[str, ShardReads]]:
     """(corpus version, documents of one of its shards) for everything a checkpoint and its starts read.
 
     Readings of all stages are added up, so a shard comes once for each corpus version and tokenization. `only` is
-    the SHA-256 of one shard. Raises NotFoundError when token files are gone.
+    the SHA-256 of one shard; lists saves looking them up again. Raises NotFoundError when token files are gone.
     """
-    lists, stages = TokenLists(store), history_of(store, key)
+    lists, stages = lists or TokenLists(store), history_of(store, key)
     sets: dict[tuple[str, str], list[CorpusReads]] = {}
     for part in (part for stage in stages for part in stage.corpora):
         sets.setdefault((part.corpus, part.data_digest), []).append(part)
@@ -147,15 +149,18 @@ def _added(shards: tuple[ShardReads, ...]) -> ShardReads:
     return ShardReads(shards[0].shard_sha256, windows, tokens, shards[0].num_tokens)
 
 
-def document_reads(store: Store, key: str, places: list[tuple[str, int]]) -> dict[str, Any]:
+def document_reads(
+    store: Store, key: str, places: list[tuple[str, int]], *, lists: TokenLists | None = None
+) -> dict[str, Any]:
     """How often a checkpoint read the document at places [(shard SHA-256, row)].
 
     {times, tokens, windows, corpora}: times is tokens read by tokens of the document; a text that stands in
     several corpora of the checkpoint is counted in each, by name in `corpora`.
     """
+    lists = lists or TokenLists(store)
     told: dict[str, Any] = {"times": 0.0, "tokens": 0, "windows": 0, "corpora": {}}
     for shard, row in dict.fromkeys(places):
-        for corpus, reads in documents_read(store, key, only=shard):
+        for corpus, reads in documents_read(store, key, only=shard, lists=lists):
             times = int(reads.tokens[row]) / max(1, int(reads.num_tokens[row]))
             told["times"] += times
             told["tokens"] += int(reads.tokens[row])

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ from interface.answers import print_document, print_model, with_reads
 from interface.audit_pack import audit_pack
 from interface.output import Printer
 from interface.trace_page import document_page, model_page
+from tasks.evaluation import seen_in_training
 from tasks.registered_corpora import corpus_record
 from tasks.training import corpora_read
-from tests.base.tiny_store import ACTOR, RECIPE, TinyStore, build, digest_of, doc_id
+from tests.base.tiny_store import ACTOR, RECIPE, TinyStore, _shard, build, digest_of, doc_id
 from training.batches import data_digest
 from training.checkpoints import CheckpointManifest, save_checkpoint
 from training.mixtures import DataPart, sampler_of
@@ -164,6 +166,21 @@ def test_what_is_read_before_an_approval_names_all_corpora(tiny: TinyStore) -> N
     told = {change.what: (change.before, change.after) for change in changes}
     assert told["tokens read of handbook@1"] == (0, 32) and told["tokens read of handbook@2"] == (0, 96)
     assert third(tiny).corpora_words == "handbook@2 + handbook@1"
+
+
+def test_what_a_replayed_corpus_trains_on_is_left_out_where_the_gate_compares(tmp_path: Path) -> None:
+    store = build(tmp_path / "store", tmp_path / "sources").store
+    # An older corpus that did not hold the safety page out, as another share of held-out documents would make it.
+    shards = [_shard(store, "train", ["blog/first-week.md", "guide/safety.md"])]
+    identity = manifest.read(store, "handbook", 1).identity
+    old = identity.model_copy(update={"corpus": "old", "shards": shards, "root_digest": manifest.root_digest(shards)})
+    assert manifest.publish(store, old, {}, 1)
+    version = model_versions.resolve(store, "mini/2")
+    held_out = {doc_id("guide/safety.md").hex()}
+    assert seen_in_training(store, version, held_out) == frozenset()
+    rows = [*version.corpora, {**version.corpora[0], "corpus": "old@1", "root_digest": old.root_digest}]
+    mixed = replace(version, details={**version.details, "corpora": rows})
+    assert seen_in_training(store, mixed, held_out) == held_out
 
 
 def test_the_audit_pack_of_a_mixture_holds_together_and_a_changed_token_list_is_found(
