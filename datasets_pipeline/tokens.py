@@ -109,8 +109,13 @@ def find_tokens(
 ) -> TokensRef | None:
     """The token files an earlier run recorded for a corpus version `name`; None when it has to be tokenized."""
     tokenizer = _known_tokenizer(store, _tokenizer_key(manifest, config))
-    if tokenizer is None:
-        return None
+    return find_tokens_by(store, name, manifest, tokenizer, split=split) if tokenizer is not None else None
+
+
+def find_tokens_by(
+    store: Store, name: str, manifest: Manifest, tokenizer: TokenizerRef, *, split: Split = "train"
+) -> TokensRef | None:
+    """The same for a tokenizer that is there, which another corpus may have given."""
     key = f"{folder_of(tokenizer.digest)}/{manifest.identity.root_digest}.{split}.json"
     if not store.exists(key):
         return None
@@ -119,6 +124,20 @@ def find_tokens(
     ref = ref.model_copy(update={"tokenizer_key": tokenizer.key})
     whole = all(store.exists(shard.bin_key) and store.exists(shard.idx_key) for shard in ref.shards)
     return ref if whole else None
+
+
+def tokenizer_of(tokens: TokensRef) -> TokenizerRef:
+    """The tokenizer that made token files, for those of another corpus."""
+    return TokenizerRef(tokens.tokenizer_key, tokens.tokenizer_digest, tokens.vocab_size, reused=True)
+
+
+def find_tokenizer(store: Store, digest: str) -> TokenizerRef | None:
+    """The tokenizer of a digest, which a model records; None where it is not in the store."""
+    for key in store.list("tokenizers/"):
+        folder, _, name = key.rpartition("/")
+        if name == "manifest.json" and (found := _known_tokenizer(store, folder)) and found.digest == digest:
+            return found
+    return None
 
 
 def _training_text(store: Store, manifest: Manifest, max_bytes: int) -> Iterator[str]:

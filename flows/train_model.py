@@ -9,7 +9,9 @@ from ingot.refs import CheckpointRef
 from tasks.corpus import find_corpus
 from tasks.gpus import check_gpus
 from tasks.heartbeat import watched
+from tasks.mixtures import stage_data
 from tasks.runtime import runtime, worker_pool
+from tasks.starts import begun, find_start
 from tasks.training import register, show_model, tokenize, train_stage
 
 
@@ -27,13 +29,16 @@ def train_model(recipe: str, corpus: str | None = None, overrides: dict[str, str
     if not what.train:
         raise RecipeError(f"recipe {recipe} has no 'train' section; add '- stage: pretrain' with a model and tokens")
     check_gpus(what, runtime().settings)
+    start = find_start(runtime().store, what)
+    what = begun(what, start)
     version = find_corpus(corpus or what.corpus)
     with worker_pool():
-        tokens = tokenize(what, version)
-    checkpoint: CheckpointRef | None = None
-    for stage in what.train:
-        checkpoint = train_stage(stage, what, version, tokens, checkpoint)
+        tokens = tokenize(what, version, start.tokenizer if start else None)
+        data = [stage_data(runtime().store, stage, what, tokens) for stage in what.train]
+    checkpoint: CheckpointRef | None = start.checkpoint if start else None
+    for stage, read in zip(what.train, data, strict=True):
+        checkpoint = train_stage(stage, what, version, read, checkpoint)
     assert checkpoint is not None
-    model = register(what, version, tokens, checkpoint)
-    show_model(version, tokens, checkpoint, model, return_state=True)  # a view that fails stops nothing
+    model = register(what, version, data[-1], checkpoint, start.name if start else None)
+    show_model(version, data[-1], checkpoint, model, return_state=True)  # a view that fails stops nothing
     return model

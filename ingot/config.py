@@ -327,6 +327,14 @@ class Recipe(BaseModel):
         """What a stage can say of its options only when it knows the vocabulary: its `check`, else its `plan`."""
         for index, stage in enumerate(self.train):
             module = registry.load("stage", stage.name)
+            start = getattr(stage.config, "start", None)
+            if index and start is not None:
+                place = f"train.{index} (stage {stage.name}).start"
+                raise Refused("a later stage starts from the one before it; take it out, or make it the first", place)
+            if not index and start is None and getattr(module, "NEEDS_START", False):
+                place = f"train.{index} (stage {stage.name})"
+                raise Refused("the first stage has nothing to start from; write 'start: mini/3', or put a stage before "
+                              "it", place)  # fmt: skip
             check = getattr(module, "check", None) or getattr(module, "plan", None)
             if check is not None:
                 try:

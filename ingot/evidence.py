@@ -65,6 +65,7 @@ def _changes(
     rows = [both(label, old, new, name) for label, name in _ACCOUNTS]
     tokens_before = int(champion.details["num_tokens"]) if champion else None
     rows.append(Change("training tokens", tokens_before, int(version.details["num_tokens"])))
+    rows += _readings(champion, version)
     reasons = [name for name in {**new, **old} if name.startswith("dropped.")]
     groups = [("dropped as", [(name, name.partition(".")[2]) for name in reasons], old, new)]
     for group in ("source", "licence"):
@@ -89,12 +90,24 @@ def _changes(
     return rows
 
 
+def _readings(champion: ModelVersion | None, version: ModelVersion) -> list[Change]:
+    """Tokens read of each corpus version, where either model read more than one."""
+    before, after = ({str(row["corpus"]): int(row["tokens_read"] or 0) for row in model.corpora} if model else {}
+                     for model in (champion, version))  # fmt: skip
+    if len(before) < 2 and len(after) < 2:
+        return []
+    return [
+        Change(f"tokens read of {name}", before.get(name, 0) if champion else None, after.get(name, 0))
+        for name in {**after, **before}
+    ]
+
+
 def _kept(corpus: Manifest, group: str) -> dict[str, int]:
     return {name: row["kept"] for name, row in corpus.identity.statistics.get(group, {}).items()}
 
 
 def _tokens_of_licences(version: ModelVersion | None) -> dict[str, int]:
-    return dict(version.details.get("tokens", {}).get("licence", {})) if version else {}
+    return version.tokens_of("licence") if version else {}
 
 
 def evidence_markdown(found: Evidence) -> str:
@@ -138,11 +151,11 @@ def _verdict_lines(found: Evidence) -> list[str]:
 
 
 def _change_lines(found: Evidence) -> list[str]:
-    after, champion = found.candidate.details["corpus"], found.champion
+    after, champion = found.candidate.corpora_words, found.champion
     if champion is None:
         lines = [f"### The data: {after}", "", "| | count |", "|---|---:|"]
         return [*lines, *(f"| {plain(row.what)} | {row.after:,} |" for row in found.changes)]
-    before = champion.details["corpus"]
+    before = champion.corpora_words
     same = before == after
     title = f"The same data: {after}" if same else f"What changed in the data: {before} to {after}"
     lines = [f"### {title}", "", f"| | champion {before} | candidate {after} | change |", "|---|---:|---:|---:|"]

@@ -52,6 +52,7 @@ def read_names(store: Store, old: Mapping[str, bool]) -> Names:
     entries = ledger.read(store)
     registered = [entry for entry in entries if entry.verb == "registered"]
     tokens_in_use = {entry.details.get("tokens_key") for entry in registered}
+    tokens_in_use |= {part["tokens_key"] for entry in registered for part in entry.details.get("mixture", ())}
     for key in _keys(old, "tokens"):
         root = key.rsplit("/", 1)[1].split(".", 1)[0]
         if root in found.roots or key in tokens_in_use or not old[key]:

@@ -312,16 +312,19 @@ def _models_trained_on(store: Store, versions: list[dict[str, Any]]) -> list[dic
     for name in model_versions.names(entries):
         champion = model_versions.champion_version(entries, name)
         for version in model_versions.versions_of(store, name, entries):
-            root = version.evidence.get("corpus_root_digest", "")
-            role = "trained on it" if root in trained_with else "measured with it" if root in measured_with else None
+            trained = [row for row in version.corpora if row["root_digest"] in trained_with]
+            measured = version.evidence.get("corpus_root_digest", "") in measured_with
+            role = "trained on it" if trained else "measured with it" if measured else None
             if role is not None:
                 models.append(
                     {
                         "model": name,
                         "version": version.version,
                         "role": role,
-                        "corpus": version.details.get("corpus"),
+                        "corpus": trained[0]["corpus"] if trained else version.details.get("corpus"),
+                        "corpora": [row["corpus"] for row in trained],
                         "champion": version.version == champion,
+                        "checkpoint": version.checkpoint_key,
                     }
                 )
     return models
@@ -331,10 +334,8 @@ def trace_model(store: Store, query: str) -> dict[str, Any]:
     """Run, recipe, code revision, corpus, sources with document counts, licences, gate and promotion."""
     model = model_versions.resolve(store, query)
     entries = ledger.read(store)
-    corpus, number = manifest.find(store, model.details["corpus"])
-    identity = manifest.read(store, corpus, number).identity
+    found = [(row, manifest.read(store, *manifest.find(store, row["corpus"])).identity) for row in model.corpora]
     subject_entries = [entry for entry in entries if entry.subject == model.subject]
-    counts = model.details.get("tokens", {})
     return {
         "model": model.name,
         "version": model.version,
@@ -345,34 +346,41 @@ def trace_model(store: Store, query: str) -> dict[str, Any]:
         "recipe_digest": model.details.get("recipe_digest"),
         "recipe": model.details.get("recipe"),
         "code": model.details.get("code"),
-        "base_model": "none: trained from scratch",
+        "base_model": model.base_model,
         "corpora": [
             {
-                "corpus": f"{corpus}@{number}",
+                "corpus": row["corpus"],
                 "root_digest": identity.root_digest,
                 "content_digest": identity.content_digest,
                 "documents": identity.accounting["kept"],
                 "classification": manifest.classification_of(identity),
-                "tokens": model.details.get("num_tokens"),
+                "tokens": row["num_tokens"],
+                "tokens_read": row["tokens_read"],
+                "epochs": row["epochs"],
             }
+            for row, identity in found
         ],
-        "cleaned_against": cleaned_against(identity),
+        "cleaned_against": [row for _, identity in found for row in cleaned_against(identity)],
         "sources": [
-            {"source": name, **row, "tokens": counts.get("source", {}).get(name, 0)}
-            for name, row in identity.statistics["source"].items()
+            {"source": name, "corpus": row["corpus"], **numbers, "tokens": row["tokens"].get("source", {}).get(name, 0)}
+            for row, identity in found
+            for name, numbers in identity.statistics["source"].items()
         ],
-        "licences": [
-            {"licence": name, "documents": row["kept"], "bytes": row["kept_bytes"],
-             "tokens": counts.get("licence", {}).get(name, 0)}
-            for name, row in sorted(identity.statistics["licence"].items(), key=lambda item: -item[1]["kept_bytes"])
-            if row["kept"]
-        ],  # fmt: skip
+        "licences": sorted(
+            (
+                {"licence": name, "documents": numbers["kept"], "bytes": numbers["kept_bytes"],
+                 "tokens": model.tokens_of("licence").get(name, 0)}
+                for name, numbers in manifest.summed([identity.statistics["licence"] for _, identity in found]).items()
+                if numbers["kept"]
+            ),
+            key=lambda row: -row["bytes"],
+        ),
         "ledger": [
             {"sequence": e.sequence, "time": e.time, "verb": e.verb, "by": e.actor.id, "kind": e.actor.kind,
              "established_by": e.actor.established_by, "details": _short(e.details)}
             for e in subject_entries
-        ],  # fmt: skip
-    }
+        ],
+    }  # fmt: skip
 
 
 def _short(details: dict[str, Any]) -> dict[str, Any]:

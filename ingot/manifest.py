@@ -109,6 +109,17 @@ def classification_of(identity: Identity) -> str:
     return f"{access['strictest']}{more}"
 
 
+def summed(statistics: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """Numbers by name of several versions added up; what stands in two of them is counted twice."""
+    total: dict[str, dict[str, int]] = {}
+    for one in statistics:
+        for name, numbers in one.items():
+            row = total.setdefault(name, {})
+            for what, number in numbers.items():
+                row[what] = row.get(what, 0) + number
+    return total
+
+
 def key_of(corpus: str, version: int) -> str:
     """Where the manifest of a version lies."""
     return f"corpora/{corpus}/{version}.json"

@@ -12,6 +12,7 @@ from ingot import ledger, manifest, markdown, promotion
 from ingot.cleaned import COLUMNS as CLEANED_COLUMNS
 from ingot.cleaned import cleaned_against, cleaned_rows
 from ingot.ledger import Entry
+from ingot.manifest import Manifest
 from ingot.markdown import plain
 from ingot.model_versions import ModelVersion
 from ingot.storage import Store
@@ -29,60 +30,72 @@ def card(store: Store, version: ModelVersion, entries: Sequence[Entry] | None = 
     entries: the ledger, when the caller has read it already.
     """
     entries = ledger.read(store) if entries is None else entries
-    corpus, number = manifest.find(store, version.details["corpus"])
-    found = manifest.read(store, corpus, number)
-    identity = found.identity
-    counts = version.details.get("tokens", {})
+    found = [(row, *_version(store, row["corpus"])) for row in version.corpora]
+    own = found[0][2]
     recipe = version.details.get("recipe") or {}
-    own = about(entries, version)
+    records = about(entries, version)
     return {
         "kind": "model_card",
         "model": version.name,
         "version": version.version,
         "registered": version.registered.time,
         "requested_by": version.details.get("requested_by"),
-        "base_model": "none: trained from scratch",
+        "base_model": version.base_model,
         "parameters": version.details.get("num_parameters"),
         "tokens_seen": version.details.get("tokens_seen"),
         "corpora": [
             {
-                "corpus": corpus,
+                "corpus": read.identity.corpus,
                 "version": number,
-                "documents": identity.accounting["kept"],
-                "heldout": identity.accounting["heldout"],
-                "dropped": identity.accounting["dropped"],
-                "tokens": version.details.get("num_tokens"),
-                "classification": manifest.classification_of(identity),
-                "identity_digest": found.identity_digest,
-                "root_digest": identity.root_digest,
-                "content_digest": identity.content_digest,
+                "documents": read.identity.accounting["kept"],
+                "heldout": read.identity.accounting["heldout"],
+                "dropped": read.identity.accounting["dropped"],
+                "tokens": row["num_tokens"],
+                "tokens_read": row["tokens_read"],
+                "epochs": row["epochs"],
+                "classification": manifest.classification_of(read.identity),
+                "identity_digest": read.identity_digest,
+                "root_digest": read.identity.root_digest,
+                "content_digest": read.identity.content_digest,
+                "sources": sorted(read.identity.statistics.get("source", {})),
             }
+            for row, number, read in found
         ],
-        "cleaned_against": cleaned_against(identity),
+        "cleaned_against": [line for _, _, read in found for line in cleaned_against(read.identity)],
         "recipe": {
             "name": recipe.get("model") or recipe.get("corpus") or version.name,
             "digest": version.details.get("recipe_digest"),
         },
         "code": version.details.get("code") or {},
         "verdict": verdict_of(store, list(entries), version),
-        "moves": [_move(entry, version) for entry in own if entry.verb in MOVES],
-        "licences": _shares(identity.statistics.get("licence", {}), counts.get("licence", {})),
-        "sources": _shares(identity.statistics.get("source", {}), counts.get("source", {})),
+        "moves": [_move(entry, version) for entry in records if entry.verb in MOVES],
+        "licences": _shares(_statistics(found, "licence"), version.tokens_of("licence")),
+        "sources": _shares(_statistics(found, "source"), version.tokens_of("source")),
         "ledger": [
             {"sequence": e.sequence, "time": e.time, "verb": e.verb, "by": e.actor.id, "kind": e.actor.kind,
              "established_by": e.actor.established_by, "sha256": e.sha256}
-            for e in own
+            for e in records
         ],
         "digests": {
             "checkpoint": version.evidence["checkpoint"],
-            "corpus identity": found.identity_digest,
-            "corpus root": identity.root_digest,
-            "corpus content": identity.content_digest,
+            "corpus identity": own.identity_digest,
+            "corpus root": own.identity.root_digest,
+            "corpus content": own.identity.content_digest,
             "tokenizer": version.evidence.get("tokenizer"),
             "recipe": version.details.get("recipe_digest"),
             "run": version.details.get("run"),
         },
     }  # fmt: skip
+
+
+def _version(store: Store, name: str) -> tuple[int, Manifest]:
+    corpus, number = manifest.find(store, name)
+    return number, manifest.read(store, corpus, number)
+
+
+def _statistics(found: Sequence[tuple[Any, int, Manifest]], group: str) -> dict[str, dict[str, int]]:
+    """The documents of all corpora by a group's values."""
+    return manifest.summed([read.identity.statistics.get(group, {}) for _, _, read in found])
 
 
 def about(entries: Iterable[Entry], version: ModelVersion) -> list[Entry]:
@@ -177,7 +190,7 @@ def _lines(card: dict[str, Any], link: Link, rows: int) -> list[str]:
     for corpus in card["corpora"]:
         label = f"{corpus['corpus']}@{corpus['version']}"
         address = link(corpus["corpus"], corpus["version"])
-        facts = f"{corpus['documents']:,} documents, {count(corpus['tokens'])} tokens, "
+        facts = f"{corpus['documents']:,} documents, {count(corpus['tokens'])} tokens, {readings(corpus)}"
         facts += f"strictest classification: {plain(corpus['classification'])}"
         lines.append(f"- Trained on {f'[{label}]({address})' if address else f'**{label}**'}: {facts}")
     lines += [
@@ -204,6 +217,13 @@ def _lines(card: dict[str, Any], link: Link, rows: int) -> list[str]:
     lines += ["", "**Digests** (SHA-256)", ""]
     lines += [f"- {what} `{digest}`" for what, digest in card["digests"].items() if digest]
     return [*lines, "", f"`ingot trace model {name}` and `ingot audit pack {name}` give all of it."]
+
+
+def readings(corpus: dict[str, Any]) -> str:
+    """How much of a corpus was read, with a comma behind; nothing where it was not recorded."""
+    if corpus["tokens_read"] is None:
+        return ""
+    return f"{count(corpus['tokens_read'])} read ({corpus['epochs']:.2f} epochs), "
 
 
 def standing(card: dict[str, Any]) -> str:

@@ -34,6 +34,44 @@ class ModelVersion:
         """How the ledger names it."""
         return subject_of(self.name, self.version)
 
+    @property
+    def corpora(self) -> list[dict[str, Any]]:
+        """Every corpus version that the model and what it started from were trained on; the recipe's own first.
+
+        Rows of corpus, root_digest, identity_digest, num_tokens, tokens (counts by group), tokens_read and epochs;
+        the last two are None where they were not recorded.
+        """
+        return list(self.details.get("corpora") or ()) or [
+            {
+                "corpus": self.details.get("corpus"),
+                "root_digest": self.evidence.get("corpus_root_digest", ""),
+                "identity_digest": self.evidence.get("corpus_identity", ""),
+                "num_tokens": self.details.get("num_tokens"),
+                "tokens": self.details.get("tokens", {}),
+                "tokens_read": None,
+                "epochs": None,
+            }
+        ]
+
+    @property
+    def corpora_words(self) -> str:
+        """The names of all of them: `handbook@5 + old_handbook@3`."""
+        return " + ".join(str(row["corpus"]) for row in self.corpora)
+
+    @property
+    def base_model(self) -> str:
+        """What its first stage started from, in words."""
+        start = self.details.get("start")
+        return f"{start}, trained here too" if start else "none: trained from scratch"
+
+    def tokens_of(self, group: str) -> dict[str, int]:
+        """Tokens of all its corpora by a group's values: source, licence, language ..."""
+        counts: dict[str, int] = {}
+        for row in self.corpora:
+            for value, tokens in row["tokens"].get(group, {}).items():
+                counts[value] = counts.get(value, 0) + tokens
+        return counts
+
 
 def subject_of(name: str, version: int) -> str:
     """`model <name>/<version>`."""

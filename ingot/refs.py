@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Ref(BaseModel):
@@ -67,6 +67,55 @@ class TokensRef(Ref):
     num_tokens: int
     num_documents: int
     num_bytes: int
+
+
+class MixtureRef(Ref):
+    """The token sets that one stage reads together, all made by one tokenizer; how much of each is the recipe's."""
+
+    parts: tuple[TokensRef, ...]
+
+    @model_validator(mode="after")
+    def _one_tokenizer(self) -> "MixtureRef":
+        digests = {part.tokenizer_digest for part in self.parts}
+        if len(digests) != 1:
+            told = ", ".join(f"{part.corpus} {part.tokenizer_digest[:12]}" for part in self.parts)
+            raise ValueError(f"a mixture of {len(digests)} tokenizers ({told}); tokenize all of it with one")
+        return self
+
+    @property
+    def corpus(self) -> str:
+        """The names of all corpus versions, e.g. `handbook@5 + old_handbook@3`."""
+        return " + ".join(part.corpus for part in self.parts)
+
+    @property
+    def tokenizer_digest(self) -> str:
+        """SHA-256 of the tokenizer."""
+        return self.parts[0].tokenizer_digest
+
+    @property
+    def tokenizer_key(self) -> str:
+        """Folder of the tokenizer in the store."""
+        return self.parts[0].tokenizer_key
+
+    @property
+    def vocab_size(self) -> int:
+        """Entries of the tokenizer."""
+        return self.parts[0].vocab_size
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all parts, each counted once."""
+        return sum(part.num_tokens for part in self.parts)
+
+
+def parts_of(data: TokensRef | MixtureRef) -> tuple[TokensRef, ...]:
+    """The token sets of a stage's data: one, or those of a mixture."""
+    return data.parts if isinstance(data, MixtureRef) else (data,)
+
+
+def own_tokens(data: TokensRef | MixtureRef, corpus: CorpusRef) -> TokensRef:
+    """Of a stage's data the token set of the recipe's own corpus."""
+    return next(part for part in parts_of(data) if part.corpus == corpus.name)
 
 
 class CheckpointRef(Ref):

@@ -147,9 +147,13 @@ class _Uses:
         name = f"{entry.details['model']}/{entry.details['version']}"
         self._models[entry.details["checkpoint_key"]].add(name)
         self._models_of_version[str(entry.details.get("corpus"))].add(name)
-        tokens = entry.details.get("tokens_key")
-        if not tokens:
-            return
+        for row in entry.details.get("corpora", ()):
+            self._models_of_version[row["corpus"]].add(name)
+        keys = {entry.details.get("tokens_key"), *(part["tokens_key"] for part in entry.details.get("mixture", ()))}
+        for tokens in sorted(key for key in keys if key):
+            self._add_tokens(store, tokens, name)
+
+    def _add_tokens(self, store: Store, tokens: str, name: str) -> None:
         self._models[tokens].add(name)
         try:
             record = store.read_record(tokens)

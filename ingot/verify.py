@@ -189,6 +189,8 @@ def _named_by(entry: Entry) -> Iterator[tuple[str, Check]]:
         if entry.details.get("tokens_key"):
             key = str(entry.details["tokens_key"])
             yield key, _record(key)
+        for part in entry.details.get("mixture", ()):
+            yield part["tokens_key"], _record(part["tokens_key"])
         if entry.details.get("run"):
             key = f"runs/{entry.details['run']}.json"
             yield key, _record(key)

@@ -223,16 +223,32 @@ def check_registered(files: Files, pack: Record, records: list[Record]) -> Recor
 
 
 def check_tokens(files: Files, registered: Record) -> str:
-    """What the checkpoint must name as its data: the tokens of this corpus version by this tokenizer, in order."""
+    """What the checkpoint must name as its data: the tokens of its corpus versions by this tokenizer, in order."""
     where = f"ledger record {registered['sequence']}"
-    tokens = check_record("tokens.json", files["tokens.json"], registered["details"]["tokens_key"])
-    for name, mine in (("corpus_root_digest", "corpus_root_digest"), ("tokenizer_digest", "tokenizer")):
-        if tokens[name] != registered["evidence"][mine]:
-            raise Wrong(f"tokens.json has another {name} than {where}")
-    if tokens["num_tokens"] != sum(shard["num_tokens"] for shard in tokens["shards"]):
-        raise Wrong("tokens.json does not add up")
-    if tokens["num_tokens"] != registered["details"]["num_tokens"]:
+    details = registered["details"]
+    tokens = check_record("tokens.json", files["tokens.json"], details["tokens_key"])
+    if tokens["corpus_root_digest"] != registered["evidence"]["corpus_root_digest"]:
+        raise Wrong(f"tokens.json has another corpus_root_digest than {where}")
+    if tokens["num_tokens"] != details["num_tokens"]:
         raise Wrong(f"tokens.json counts other tokens than {where}")
+    own = check_token_list("tokens.json", tokens, registered)
+    parts = []
+    for part in details.get("mixture", ()):
+        place = f"tokens/{part['corpus']}.json"
+        parts.append(check_token_list(place, check_record(place, files[place], part["tokens_key"]), registered))
+    return digest_of({"parts": parts}) if parts else own
+
+
+def check_token_list(place: str, tokens: Record, registered: Record) -> str:
+    """One token set is by the model's tokenizer, of a corpus that the record names, and adds up; its data digest."""
+    where = f"ledger record {registered['sequence']}"
+    roots = {row["root_digest"] for row in registered["details"].get("corpora", ())}
+    if tokens["tokenizer_digest"] != registered["evidence"]["tokenizer"]:
+        raise Wrong(f"{place} has another tokenizer_digest than {where}")
+    if roots and tokens["corpus_root_digest"] not in roots:
+        raise Wrong(f"{place} is of a corpus version that {where} does not name")
+    if tokens["num_tokens"] != sum(shard["num_tokens"] for shard in tokens["shards"]):
+        raise Wrong(f"{place} does not add up")
     return digest_of(
         {
             **{name: tokens[name] for name in ("corpus_root_digest", "tokenizer_digest", "split")},
@@ -262,17 +278,21 @@ def check_corpora(files: Files, pack: Record, records: list[Record], registered:
         else:
             raise Wrong(f"the ledger has no record that publishes {name}")
         check_decisions(files, name, identity)
-        tokens = json.loads(files["tokens.json"])
         train = [shard["sha256"] for shard in identity["shards"] if shard["split"] == "train"]
-        if tokens["corpus_root_digest"] == identity["root_digest"] and train != [
-            shard["shard_sha256"] for shard in tokens["shards"]
-        ]:
-            raise Wrong(f"tokens.json was made of other shards than those {place} lists for training")
+        for list_place in sorted(n for n in files if n == "tokens.json" or n.startswith("tokens/")):
+            tokens = json.loads(files[list_place])
+            if tokens["corpus_root_digest"] == identity["root_digest"] and train != [
+                shard["shard_sha256"] for shard in tokens["shards"]
+            ]:
+                raise Wrong(f"{list_place} was made of other shards than those {place} lists for training")
         identities.append((digest, identity["root_digest"]))
         ok(f"ledger record {record['sequence']} published {name}; identity, shards, tokens and decisions agree")
     wanted = (registered["evidence"]["corpus_identity"], registered["evidence"]["corpus_root_digest"])
     if wanted not in identities:
         raise Wrong("the corpus version that the model was trained on is not in the pack")
+    for row in registered["details"].get("corpora", ()):
+        if (row["identity_digest"], row["root_digest"]) not in identities:
+            raise Wrong(f"{row['corpus']}, which the model was trained on too, is not in the pack")
 
 
 def check_decisions(files: Files, name: str, identity: Record) -> None:
@@ -371,6 +391,15 @@ def check_moves(records: list[Record], registered: Record) -> None:
         ok("nobody has approved or promoted this version")
 
 
+def licence_tokens(details: Record) -> dict[str, int]:
+    """Tokens by licence of all corpora that the record names."""
+    counts: dict[str, int] = {}
+    for row in details.get("corpora", ()) or [details]:
+        for licence, tokens in row.get("tokens", {}).get("licence", {}).items():
+            counts[licence] = counts.get(licence, 0) + tokens
+    return counts
+
+
 def check_card(files: Files, registered: Record, gated: Record | None, records: list[Record]) -> None:
     """The card says what the records say."""
     card = json.loads(files["card.json"])
@@ -381,11 +410,12 @@ def check_card(files: Files, registered: Record, gated: Record | None, records: 
         "registered": registered["time"],
         "code": details.get("code") or {},
         "recipe digest": details["recipe_digest"],
-        "corpora": [details["corpus"]],
+        "corpora": [row["corpus"] for row in details.get("corpora", ())] or [details["corpus"]],
         "checkpoint": registered["evidence"]["checkpoint"],
         "corpus identity": registered["evidence"]["corpus_identity"],
         "tokenizer": registered["evidence"].get("tokenizer"),
-        "licence tokens": details.get("tokens", {}).get("licence", {}),
+        "tokens read": [row["tokens_read"] for row in details.get("corpora", ())] or [None],
+        "licence tokens": licence_tokens(details),
         "verdict": gated["details"]["verdict"] if gated else None,
         "verdict digest": gated["evidence"]["verdict"] if gated else None,
     }
@@ -400,6 +430,7 @@ def check_card(files: Files, registered: Record, gated: Record | None, records: 
         "checkpoint": card["digests"]["checkpoint"],
         "corpus identity": card["digests"]["corpus identity"],
         "tokenizer": card["digests"]["tokenizer"],
+        "tokens read": [corpus.get("tokens_read") for corpus in card["corpora"]],
         "licence tokens": {row["name"]: row["tokens"] for row in card["licences"] if row["tokens"]},
         "verdict": verdict.get("verdict"),
         "verdict digest": verdict.get("digest"),

@@ -7,14 +7,17 @@ import json
 import uuid
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ingot import ledger as records
 from ingot import lineage, manifest, model_versions
 from ingot import verify as verification
-from ingot.errors import NotFoundError
+from ingot.errors import IngotError, NotFoundError
 from ingot.ledger import Actor
+from ingot.model_card import readings
 from ingot.overrides import RULE as OVERRIDE_RULE
 from ingot.storage import Store
 from interface.context import open_settings, open_store
@@ -33,7 +36,7 @@ def trace(options: Namespace, printer: Printer) -> int:
         printer.result({**answer, **written})
         return 0
     ids, files = lineage.find_documents(store, options.query)
-    traces = [lineage.trace_document(store, doc_id) for doc_id in ids[:_MANY]]
+    traces = [with_reads(store, lineage.trace_document(store, doc_id)) for doc_id in ids[:_MANY]]
     for row in files:
         printer.line(f"{row['source']}: {row['uri']} is {row['state']}, {_outcome(row)}")
     for found in traces:
@@ -93,14 +96,18 @@ def print_model(answer: dict[str, Any], printer: Printer) -> None:
     for corpus in answer["corpora"]:
         printer.line(
             f"trained on {corpus['corpus']}: {corpus['documents']:,} documents, {corpus['tokens']:,} tokens, "
-            f"strictest classification: {corpus['classification']}"
+            f"{readings(corpus)}strictest classification: {corpus['classification']}"
         )
     for row in answer["cleaned_against"]:
         printer.line(
             f"cleaned against {row['benchmark']} ({row['sha256'][:16]}): {row['seen']:,} of {row['items']:,} items "
             f"seen in {row['documents']:,} documents, policy {row['policy']}"
         )
-    rows = [[s["source"], s["documents"], s["kept"], s["tokens"]] for s in answer["sources"]]
+    many = len(answer["corpora"]) > 1
+    rows = [
+        [f"{s['corpus']}: {s['source']}" if many else s["source"], s["documents"], s["kept"], s["tokens"]]
+        for s in answer["sources"]
+    ]
     printer.table(rows, ["source", "documents", "kept", "tokens"])
     licences = [[item["licence"], item["documents"], item["bytes"], item["tokens"]] for item in answer["licences"]]
     printer.table(licences[:_MANY], ["licence", "documents", "bytes", "tokens"])
@@ -108,6 +115,21 @@ def print_model(answer: dict[str, Any], printer: Printer) -> None:
         printer.line(
             f"  {entry['time']}  {entry['verb']} by {entry['by']} ({entry['kind']}, {entry['established_by']})"
         )
+
+
+def with_reads(store: Store, found: lineage.DocumentTrace) -> lineage.DocumentTrace:
+    """The trace with how often each model read the document (`read`); None where its checkpoint does not tell."""
+    from training.reads import TokenLists, document_reads  # numpy, no torch
+
+    places = [(v["shard"], v["row"]) for v in found.versions if v["outcome"] == "kept" and "shard" in v]
+    models, lists = [], TokenLists(store)
+    for model in found.models:
+        read = None
+        if model["corpora"]:
+            with suppress(IngotError):  # damaged or older than the record: the other answers stand
+                read = document_reads(store, model["checkpoint"], places, lists=lists)
+        models.append({**model, "read": read})
+    return replace(found, models=models)
 
 
 def print_document(found: lineage.DocumentTrace, printer: Printer) -> None:
@@ -130,7 +152,16 @@ def print_document(found: lineage.DocumentTrace, printer: Printer) -> None:
         printer.line(f"  in {name}: not known, what it decided is damaged; `ingot scrub` says what makes it again")
     for model in found.models:
         star = ", the champion" if model["champion"] else ""
-        printer.line(f"  model {model['model']}/{model['version']}{star}: {model['role']}")
+        printer.line(f"  model {model['model']}/{model['version']}{star}: {model['role']}{read_words(model)}")
+
+
+def read_words(model: dict[str, Any]) -> str:
+    """How often a model read a document, by corpus; nothing where it did not, or where it is not known."""
+    read = model.get("read")
+    if not read or not read["corpora"]:
+        return ""
+    told = "; ".join(f"{times:.2f} times from {corpus}" for corpus, times in read["corpora"].items())
+    return f", read {told}"
 
 
 def explain(version: dict[str, Any]) -> str:

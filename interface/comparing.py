@@ -77,7 +77,7 @@ def _of_version(store: Store, version: ModelVersion) -> Side:
     results["tokens seen"] = details.get("tokens_seen")
     results |= training_results(_metric_lines(store, version.checkpoint_key))
     inputs = {
-        "corpus": details.get("corpus"),
+        "corpus": version.corpora_words,
         "corpus digest": version.evidence.get("corpus_root_digest", "")[:16],
         "code": _code(details.get("code") or {}),
         **{f"recipe.{name}": value for name, value in flat(details.get("recipe") or {}).items()},

@@ -233,7 +233,7 @@ def print_version(version: ModelVersion, printer: Printer, *, reused: bool) -> N
     if reused:
         printer.line(f"nothing to train: same as {version.name}/{version.version}")
     else:
-        printer.line(f"registered {version.subject} as candidate, trained on {version.details['corpus']}")
+        printer.line(f"registered {version.subject} as candidate, trained on {version.corpora_words}")
 
 
 def print_verdict(verdict: VerdictRef, printer: Printer, **more: Any) -> int:

@@ -16,7 +16,7 @@ from ingot.model_card import code_words, interval, minute, moves, share_rows, st
 from ingot.model_versions import ModelVersion
 from ingot.pictures import WIDE, Box, Markup, html_page, lineage_svg, number, table_html, waterfall_svg
 from ingot.storage import Store
-from interface.answers import explain
+from interface.answers import explain, read_words
 
 _MANY = 40
 
@@ -85,7 +85,12 @@ def _model_lineage(version: ModelVersion, card: dict[str, Any]) -> Markup:
         [Box("model", f"{card['model']}/{card['version']}", (f"{number(card['parameters'])} weights",
                                                             f"record {version.registered.sequence}"))],
     ]  # fmt: skip
-    edges = [(source.key, corpus.key) for source in sources for corpus in corpora]
+    edges = [
+        (f"source {name}", f"corpus {i}")
+        for i, corpus in enumerate(card["corpora"])
+        for name in corpus["sources"]
+        if any(source.key == f"source {name}" for source in sources)
+    ]
     edges += [*((corpus.key, "tokens") for corpus in corpora), ("tokens", "checkpoint"), ("checkpoint", "model")]
     if verdict:
         bits = f"{number(verdict['bits_per_byte'])} bits/B"
@@ -131,11 +136,14 @@ def _shares(what: str, shares: list[dict[str, Any]]) -> Markup:
 
 def _corpora(card: dict[str, Any]) -> Markup:
     rows = [
-        [f"{c['corpus']}@{c['version']}", c["documents"], c["heldout"], c["dropped"], c["tokens"], c["classification"],
-         c["content_digest"]]  # fmt: skip
+        [f"{c['corpus']}@{c['version']}", c["documents"], c["heldout"], c["dropped"], c["tokens"],
+         "not recorded" if c["tokens_read"] is None else c["tokens_read"],
+         "" if c["epochs"] is None else f"{c['epochs']:.2f}", c["classification"], c["content_digest"]]  # fmt: skip
         for c in card["corpora"]
     ]
-    return table_html(["corpus", "kept", "held out", "dropped", "tokens", "strictest class", "content digest"], rows)
+    header = ["corpus", "kept", "held out", "dropped", "tokens", "tokens read", "epochs", "strictest class",
+              "content digest"]  # fmt: skip
+    return table_html(header, rows)
 
 
 def _cleaned(card: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -183,9 +191,10 @@ def _document(trace: DocumentTrace) -> list[str]:
             elif verdict["rule"] != version["rule"]:
                 decisions.append(["", "also", f"{verdict['rule']}: {verdict['reason']}"])
     models = [
-        [f"{m['model']}/{m['version']}", m["role"], m["corpus"], "champion" if m["champion"] else ""]
+        [f"{m['model']}/{m['version']}", m["role"] + read_words(m), ", ".join(m["corpora"]) or m["corpus"],
+         "champion" if m["champion"] else ""]
         for m in trace.models
-    ]
+    ]  # fmt: skip
     return [
         _document_lineage(trace),
         table_html(["source", "place", "bytes", "licence", "state", "first seen"], places),
@@ -210,7 +219,10 @@ def _document_lineage(trace: DocumentTrace) -> Markup:
     edges = [(place.key, "document") for place in places] + [("document", box.key) for box in versions]
     known = {box.key for box in versions}
     edges += [
-        (m["corpus"], box.key) for m, box in zip(trace.models, models, strict=True) if m["corpus"] in known
+        (corpus, box.key)
+        for m, box in zip(trace.models, models, strict=True)
+        for corpus in m["corpora"] or [m["corpus"]]
+        if corpus in known
     ]
     layers = [layer for layer in (places, [document], versions, models) if layer]
     return lineage_svg(layers, edges, title=f"Document {trace.doc_id}", width=WIDE)

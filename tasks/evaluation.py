@@ -1,6 +1,6 @@
 """Evaluation, the gate and promotion as Prefect tasks."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -148,7 +148,14 @@ def judge_candidate(recipe: Recipe, corpus: CorpusRef, version: ModelVersion, ev
         same = {name: candidate_result[name] for name in ("suite", "version")}
         nothing = {**same, "bits_per_byte": 0.0, "documents": []}
         champion_result = here.store.read_record(champion_evaluation.key) if champion_evaluation else nothing
-    verdict = decide(candidate_result, champion_result, config=GateConfig(**recipe.evaluate.gate.model_dump()))
+    asked = {row["doc_id"] for row in candidate_result["documents"]}
+    verdict = decide(
+        candidate_result,
+        champion_result,
+        config=GateConfig(**recipe.evaluate.gate.model_dump()),
+        seen_by_candidate=seen_in_training(here.store, version, asked),
+        seen_by_champion=seen_in_training(here.store, champion, asked) if champion else (),
+    )
     record = {
         "kind": "verdict",
         "model": version.name,
@@ -183,6 +190,18 @@ def judge_candidate(recipe: Recipe, corpus: CorpusRef, version: ModelVersion, ev
         key=f"evaluations/{digest}.json",
     )  # fmt: skip
     return ref
+
+
+def seen_in_training(store: Store, version: ModelVersion, doc_ids: Collection[str]) -> frozenset[str]:
+    """Of documents held out of a model's own corpus, those that another corpus it read has in its training text."""
+    seen: set[str] = set()
+    for row in version.corpora:
+        if row["root_digest"] != version.evidence.get("corpus_root_digest"):
+            found = manifest.read(store, *manifest.find(store, row["corpus"]))
+            for shard in (shard for shard in found.identity.shards if shard.split == "train"):
+                column = read_table(store, f"shards/{shard.sha256}.parquet", columns=["doc_id"])["doc_id"]
+                seen.update(doc_id.hex() for doc_id in column.to_pylist())
+    return frozenset(seen.intersection(doc_ids))
 
 
 def _standing_verdict(entries: list[ledger.Entry], version: ModelVersion) -> VerdictRef:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from datasets_pipeline.tokens import find_tokens
+from datasets_pipeline.tokens import find_tokens, find_tokens_by
 from ingot import ledger, manifest, model_versions, retraining
 from ingot.config import NamedConfig, Recipe, resolved
 from ingot.ledger import Entry
@@ -20,10 +20,12 @@ from ingot.manifest import Manifest
 from ingot.model_versions import ModelVersion
 from ingot.parquet import read_table
 from ingot.recipe_files import flat
-from ingot.refs import CheckpointRef, CorpusRef, TokensRef
+from ingot.refs import CheckpointRef, CorpusRef, MixtureRef, TokensRef
 from ingot.revision import code_revision
 from ingot.storage import Store
 from tasks.evaluation import champion_options, evaluation_digest
+from tasks.mixtures import known_data
+from tasks.starts import begun, find_start
 from tasks.training import public_recipe, stage_fingerprint, with_seed
 from training import history
 from training.checkpoints import checkpoint_ref, list_steps, read_manifest
@@ -121,13 +123,18 @@ def plan_retrain(
     last, by name, where the caller knows.
     """
     entries = ledger.read(store)
+    start = find_start(store, recipe)
+    recipe = begun(recipe, start)
     versions = model_versions.versions_of(store, recipe.model_name, entries)
     found = manifest.read(store, corpus.corpus, corpus.version)
     newest = versions[-1] if versions else None
     changes = _changes(store, recipe, corpus, found, newest) if newest else ()
     known = _Known(store, recipe, corpus, found, entries, versions, seconds or {}, changes)
-    tokens = find_tokens(store, corpus.name, found, recipe.tokenizer)
-    stages, checkpoint = _plan_stages(known, tokens)
+    if start is not None:
+        tokens = find_tokens_by(store, corpus.name, found, start.tokenizer)
+    else:
+        tokens = find_tokens(store, corpus.name, found, recipe.tokenizer)
+    stages, checkpoint = _plan_stages(known, tokens, start.checkpoint if start else None)
     version = _registered(known, checkpoint)
     steps = (_plan_tokens(known, tokens), *stages, _plan_register(recipe, version), *_plan_measures(known, version))
     return Plan(
@@ -150,10 +157,11 @@ def _plan_tokens(known: _Known, tokens: TokensRef | None) -> PlanStep:
     return PlanStep(name="tokenize", reused=True, why=why, seconds=0.0)
 
 
-def _plan_stages(known: _Known, tokens: TokensRef | None) -> tuple[list[PlanStep], CheckpointRef | None]:
-    """The steps of the recipe's stages, and the last checkpoint when it is there already."""
+def _plan_stages(
+    known: _Known, tokens: TokensRef | None, checkpoint: CheckpointRef | None
+) -> tuple[list[PlanStep], CheckpointRef | None]:
+    """The steps of the recipe's stages, and the last checkpoint when it is there already; given is the start's."""
     steps: list[PlanStep] = []
-    checkpoint: CheckpointRef | None = None
     is_known = tokens is not None
     for number, given in enumerate(known.recipe.train):
         entry = with_seed(given, known.recipe)
@@ -161,17 +169,28 @@ def _plan_stages(known: _Known, tokens: TokensRef | None) -> tuple[list[PlanStep
         if not is_known or tokens is None:
             before = "the stage before it runs" if number else _why_train(known, number)
             steps.append(_timed(known, entry, name, before, done=0))
+            checkpoint = None
             continue
-        step, checkpoint = _plan_stage(known, entry, name, number, tokens, checkpoint)
+        data = known_data(known.store, entry, tokens)
+        if data is None:
+            is_known, checkpoint = False, None
+            steps.append(_timed(known, entry, name, "a corpus of its mixture has no token files yet", done=0))
+            continue
+        step, checkpoint = _plan_stage(known, entry, name, number, data, checkpoint)
         is_known = checkpoint is not None
         steps.append(step)
     return steps, checkpoint
 
 
 def _plan_stage(
-    known: _Known, entry: NamedConfig, name: str, number: int, tokens: TokensRef, start: CheckpointRef | None
+    known: _Known,
+    entry: NamedConfig,
+    name: str,
+    number: int,
+    data: TokensRef | MixtureRef,
+    start: CheckpointRef | None,
 ) -> tuple[PlanStep, CheckpointRef | None]:
-    digest = stage_fingerprint(entry, known.recipe, tokens, start)
+    digest = stage_fingerprint(entry, known.recipe, data, start)
     steps = list_steps(known.store, digest)
     if not steps:
         return _timed(known, entry, name, _why_train(known, number), done=0), None

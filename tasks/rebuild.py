@@ -14,14 +14,15 @@ from ingot.config import TokenizerConfig
 from ingot.errors import IngotError
 from ingot.lineage_picture import lineage_html
 from ingot.model_versions import ModelVersion
-from ingot.refs import CheckpointRef
+from ingot.refs import CheckpointRef, MixtureRef, TokensRef
 from ingot.registered import model_record
 from ingot.tracking_records import RunRecord, VersionRecord, as_json
+from tasks.corpus import corpora_of, find_published
 from tasks.curation import corpus_input, corpus_tags
 from tasks.evaluation import metric_line
 from tasks.registered_corpora import corpus_record
 from tasks.runtime import Runtime, runtime
-from tasks.training import data_card, run_folder
+from tasks.training import data_cards, run_folder
 from training import checkpoints
 
 METRICS_FILE = "metrics.jsonl"
@@ -87,14 +88,7 @@ def is_finished(here: Runtime, run_key: str) -> bool:
 
 def training_pages(here: Runtime, version: ModelVersion) -> dict[str, str]:
     """Lineage and data card of a training run that led to a model version."""
-    corpus, number = manifest.find(here.store, version.details["corpus"])
-    found = manifest.read(here.store, corpus, number)
-    ref = manifest.ref_of(found, number)
-    # Both calls find what the run left; on a store that lost its token files they make them again.
-    tokenizer = token_files.train_tokenizer(
-        here.store, found, TokenizerConfig.model_validate(version.details["recipe"]["tokenizer"])
-    )
-    tokens = token_files.tokenize(here.store, ref.name, found, tokenizer, InProcessPool())
+    corpus, data = find_published(here.store, version.details["corpus"]), data_of(here, version)
     checkpoint = CheckpointRef(
         fingerprint=version.checkpoint_fingerprint,
         step=int(version.checkpoint_key.rsplit("/", 1)[1]),
@@ -104,9 +98,26 @@ def training_pages(here: Runtime, version: ModelVersion) -> dict[str, str]:
         num_parameters=version.details["num_parameters"],
     )
     return {
-        "lineage.html": lineage_html(ref, tokens, checkpoint, version.name),
-        "data_card.html": data_card(here, ref, tokens),
+        "lineage.html": lineage_html(corpora_of(here.store, data), data, checkpoint, version.name),
+        **data_cards(here, corpus, data),
     }
+
+
+def data_of(here: Runtime, version: ModelVersion) -> TokensRef | MixtureRef:
+    """What the last stage of a version read; token files that the store has lost are made again."""
+    store, details = here.store, version.details
+    own = find_published(store, details["corpus"])
+    tokenizer = token_files.find_tokenizer(store, version.evidence["tokenizer"]) or token_files.train_tokenizer(
+        store,
+        manifest.read(store, own.corpus, own.version),
+        TokenizerConfig.model_validate(details["recipe"]["tokenizer"]),
+    )
+    sets = []
+    for name in [part["corpus"] for part in details.get("mixture", ())] or [own.name]:
+        ref = find_published(store, name)
+        found = manifest.read(store, ref.corpus, ref.version)
+        sets.append(token_files.tokenize(store, ref.name, found, tokenizer, InProcessPool()))
+    return MixtureRef(parts=tuple(sets)) if len(sets) > 1 else sets[0]
 
 
 def metrics_path(here: Runtime, run_key: str, version: ModelVersion | None) -> Path | None:

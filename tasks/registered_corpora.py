@@ -33,7 +33,7 @@ def corpus_record(store: Store, corpus: str, number: int, entries: Sequence[Entr
         (version.name, version.version)
         for name in model_versions.names(entries)
         for version in model_versions.versions_of(store, name, entries)
-        if version.evidence.get("corpus_identity") == found.identity_digest
+        if found.identity_digest in {row["identity_digest"] for row in version.corpora}
     ]
     newest = manifest.versions_of(store, corpus)[-1]
     return VersionRecord(

@@ -17,28 +17,32 @@ from ingot import manifest, model_versions, registry, tracking, tracking_version
 from ingot.config import NamedConfig, Recipe, recipe_digest, resolved
 from ingot.digests import digest_of, fingerprint
 from ingot.lineage_picture import lineage_html, lineage_mermaid
-from ingot.refs import CheckpointRef, CorpusRef, TokensRef
+from ingot.refs import CheckpointRef, CorpusRef, MixtureRef, TokensRef, own_tokens, parts_of
 from ingot.registered import corpus_address, model_address, model_record
 from ingot.revision import code_revision
+from ingot.storage import Store
 from ingot.tracking_records import RunRecord, as_json
 from tasks import policies
+from tasks.corpus import corpora_of, find_published
 from tasks.curation import corpus_input, flow_run_id
 from tasks.gpus import held_gpus
 from tasks.progress import progress
 from tasks.registered_corpora import show_registered_corpus
 from tasks.runtime import Runtime, current_pool, requested_by, runtime
 from tasks.training_curve import training_curve
+from training import reads
+from training.batches import data_digest
 from training.job import StageOutput
 
 MAX_PARAMS = 20
 
 
 @task(name="tokenize", cache_policy=NO_CACHE, **policies.DATA)
-def tokenize(recipe: Recipe, corpus: CorpusRef) -> TokensRef:
-    """Train the tokenizer of a corpus version and write its token files."""
+def tokenize(recipe: Recipe, corpus: CorpusRef, tokenizer: token_files.TokenizerRef | None = None) -> TokensRef:
+    """Write the token files of a corpus version; without a tokenizer, one is trained on it first."""
     store = runtime().store
     found = manifest.read(store, corpus.corpus, corpus.version)
-    tokenizer = token_files.train_tokenizer(store, found, recipe.tokenizer)
+    tokenizer = tokenizer or token_files.train_tokenizer(store, found, recipe.tokenizer)
     with progress("tokenize", "documents") as report:
         return token_files.tokenize(store, corpus.name, found, tokenizer, current_pool(), on_progress=report)
 
@@ -51,36 +55,43 @@ def with_seed(entry: NamedConfig, recipe: Recipe) -> NamedConfig:
     return entry.model_copy(update={"config": config.model_copy(update={"seed": recipe.seed})})
 
 
-def stage_fingerprint(entry: NamedConfig, recipe: Recipe, tokens: TokensRef, start: CheckpointRef | None) -> str:
+def stage_fingerprint(
+    entry: NamedConfig, recipe: Recipe, data: TokensRef | MixtureRef, start: CheckpointRef | None
+) -> str:
     """Identity of a training run: a second start with the same inputs finds it."""
     module = registry.load("stage", entry.name)
     return fingerprint(
         f"train.{entry.name}",
         str(module.VERSION),
         values={"seed": recipe.seed, **module.identity_values(entry.config)},
-        inputs={
-            "corpus": tokens.corpus_root_digest,
-            "tokenizer": tokens.tokenizer_digest,
-            "tokens": digest_of([shard.bin_sha256 for shard in tokens.shards]),
-            "start": start.manifest_sha256 if start else "",
-        },
+        inputs={**_data_inputs(data), "start": start.manifest_sha256 if start else ""},
         versions=registry.own_versions("stage", entry.name),
     )
 
 
+def _data_inputs(data: TokensRef | MixtureRef) -> dict[str, str]:
+    if isinstance(data, MixtureRef):
+        return {"mixture": data_digest(data), "tokenizer": data.tokenizer_digest}
+    return {
+        "corpus": data.corpus_root_digest,
+        "tokenizer": data.tokenizer_digest,
+        "tokens": digest_of([shard.bin_sha256 for shard in data.shards]),
+    }
+
+
 @task(name="train", cache_policy=NO_CACHE, **policies.TRAINING)
 def train_stage(
-    entry: NamedConfig, recipe: Recipe, corpus: CorpusRef, tokens: TokensRef, start: CheckpointRef | None
+    entry: NamedConfig, recipe: Recipe, corpus: CorpusRef, data: TokensRef | MixtureRef, start: CheckpointRef | None
 ) -> CheckpointRef:
     """Run one training stage in a process group of its own; resume what an earlier start left."""
     here = runtime()
     module = registry.load("stage", entry.name)
     entry = with_seed(entry, recipe)
-    digest = stage_fingerprint(entry, recipe, tokens, start)
-    record = run_record(here, entry, recipe, corpus, tokens, digest)
+    digest = stage_fingerprint(entry, recipe, data, start)
+    record = run_record(here, entry, recipe, corpus, data, digest)
     here.store.put_if_absent(f"runs/{digest}.json", record.model_dump(mode="json"))
     output = stage_output(here, recipe, digest)
-    finished: CheckpointRef | None = module.find_finished(entry.config, tokens, output)
+    finished: CheckpointRef | None = module.find_finished(entry.config, data, output)
     # A kill between the last checkpoint and the end of the run leaves a finished stage that MLflow calls failed.
     if finished is not None and tracking.has_finished(here.tracking_uri, digest):
         return finished  # MLflow keeps the run as it ended
@@ -99,7 +110,8 @@ def train_stage(
         ) as run,
     ):
         run.log_json("recipe.json", public_recipe(recipe))
-        run.log_html("data_card.html", data_card(here, corpus, tokens))
+        for name, page in data_cards(here, corpus, data).items():
+            run.log_html(name, page)
 
         def follow(lines: Sequence[dict[str, Any]]) -> None:
             run.log_metric_lines(lines)
@@ -109,8 +121,8 @@ def train_stage(
                 report(entry.name, int(last["tokens"]), int(entry.config.tokens))
 
         output = replace(on_devices(output, here, devices), on_progress=follow)
-        checkpoint: CheckpointRef = module.run(entry.config, start, tokens, output)
-        run.log_html("lineage.html", lineage_html(corpus, tokens, checkpoint, recipe.model_name))
+        checkpoint: CheckpointRef = module.run(entry.config, start, data, output)
+        run.log_html("lineage.html", lineage_html(corpora_of(here.store, data), data, checkpoint, recipe.model_name))
     return checkpoint
 
 
@@ -136,10 +148,14 @@ def on_devices(output: StageOutput, here: Runtime, devices: tuple[str, ...] | No
     return replace(output, devices=devices, num_ranks=len(devices), threads=threads)
 
 
-def data_card(here: Runtime, corpus: CorpusRef, tokens: TokensRef) -> str:
-    """The data card of what is trained on, with token counts."""
-    found = manifest.read(here.store, corpus.corpus, corpus.version)
-    return card_html(found, corpus, count_tokens(here.store, tokens))
+def data_cards(here: Runtime, corpus: CorpusRef, data: TokensRef | MixtureRef) -> dict[str, str]:
+    """By file name the data cards of what is trained on, with token counts; `data_card.html` is the own corpus's."""
+    pages = {}
+    for ref, tokens in zip(corpora_of(here.store, data), parts_of(data), strict=True):
+        name = "data_card.html" if ref.name == corpus.name else f"data_card.{ref.name}.html"
+        found = manifest.read(here.store, ref.corpus, ref.version)
+        pages[name] = card_html(found, ref, count_tokens(here.store, tokens))
+    return pages
 
 
 def run_folder(here: Runtime, digest: str) -> Path:
@@ -148,15 +164,15 @@ def run_folder(here: Runtime, digest: str) -> Path:
 
 
 def run_record(
-    here: Runtime, entry: NamedConfig, recipe: Recipe, corpus: CorpusRef, tokens: TokensRef, digest: str
+    here: Runtime, entry: NamedConfig, recipe: Recipe, corpus: CorpusRef, data: TokensRef | MixtureRef, digest: str
 ) -> RunRecord:
     """What MLflow shows of a training run; kept in the store so that MLflow can be filled again."""
     values = resolved(entry.config)
     values.pop("gpus", None)  # may change between two attempts at one run, which a param must not
     params: dict[str, Any] = {
         "stage": entry.name,
-        "corpus": corpus.name,
-        "vocab_size": tokens.vocab_size,
+        "corpus": data.corpus,
+        "vocab_size": data.vocab_size,
         "seed": recipe.seed,
     }
     for name, value in values.items():
@@ -167,7 +183,7 @@ def run_record(
     code = code_revision()
     return RunRecord(
         run_key=digest,
-        name=f"{recipe.model_name} {entry.name} on {corpus.name}",
+        name=f"{recipe.model_name} {entry.name} on {data.corpus}",
         experiment="training",
         artifacts={"recipe.json": as_json(public_recipe(recipe))},
         start_time_ms=tracking.now_ms(),
@@ -180,16 +196,25 @@ def run_record(
             "ingot.code": code["commit"] or code["version"],
             "ingot.model": recipe.model_name,
         },
-        datasets=(corpus_input(corpus, entry.name),),
+        datasets=tuple(corpus_input(ref, entry.name) for ref in corpora_of(here.store, data)),
     )
 
 
 @task(name="register", cache_policy=NO_CACHE, **policies.DATA)
 def register(
-    recipe: Recipe, corpus: CorpusRef, tokens: TokensRef, checkpoint: CheckpointRef
+    recipe: Recipe,
+    corpus: CorpusRef,
+    data: TokensRef | MixtureRef,
+    checkpoint: CheckpointRef,
+    start: str | None = None,
 ) -> model_versions.ModelVersion:
-    """Give the checkpoint the next version number of its model, in the ledger."""
+    """Give the checkpoint the next version number of its model, in the ledger.
+
+    data is what the last stage read; start names what the first one began with, None for fresh weights.
+    """
     here = runtime()
+    tokens = own_tokens(data, corpus)
+    corpora = corpora_read(here.store, corpus, checkpoint)
     version = model_versions.register(
         here.store,
         recipe.model_name,
@@ -201,6 +226,7 @@ def register(
             "corpus_root_digest": corpus.root_digest,
             "tokenizer": tokens.tokenizer_digest,
             "recipe": recipe_digest(recipe),
+            "corpora": digest_of([row["root_digest"] for row in corpora]),
         },
         details={
             "corpus": corpus.name,
@@ -210,6 +236,9 @@ def register(
             "code": code_revision(),
             "num_tokens": tokens.num_tokens,
             "tokens_key": token_files.tokens_manifest_key(tokens),
+            **_parts_in_order(data),
+            **({"start": start} if start else {}),
+            "corpora": corpora,
             "tokens": count_tokens(here.store, tokens),
             "tokens_seen": checkpoint.tokens_seen,
             "num_parameters": checkpoint.num_parameters,
@@ -221,13 +250,46 @@ def register(
     return version
 
 
+def _parts_in_order(data: TokensRef | MixtureRef) -> dict[str, Any]:
+    """The corpora and token files of a mixture in order, of which the checkpoint's data digest is made."""
+    if not isinstance(data, MixtureRef):
+        return {}
+    return {"mixture": [{"corpus": p.corpus, "tokens_key": token_files.tokens_manifest_key(p)} for p in data.parts]}
+
+
+def corpora_read(store: Store, corpus: CorpusRef, checkpoint: CheckpointRef) -> list[dict[str, Any]]:
+    """A row for every corpus version that led to a checkpoint, the recipe's own first: `ModelVersion.corpora`."""
+    stages, lists = reads.history_of(store, checkpoint.key), reads.TokenLists(store)
+    digests = {part.corpus: part.data_digest for stage in stages for part in stage.corpora}
+    rows = []
+    for name, read in reads.corpora_read(stages).items():
+        found, tokens = find_published(store, name), lists.find(name, digests[name])
+        # A run that is found again may have read the same version under another number.
+        ref = corpus if found.root_digest == corpus.root_digest else found
+        rows.append(
+            {
+                "corpus": ref.name,
+                "root_digest": ref.root_digest,
+                "identity_digest": ref.identity_digest,
+                "num_tokens": tokens.num_tokens,
+                "tokens": count_tokens(store, tokens),
+                "tokens_read": int(read["tokens_read"]),
+                "epochs": round(read["epochs"], 4),
+            }
+        )
+    return sorted(rows, key=lambda row: row["corpus"] != corpus.name)
+
+
 @task(name="show model", cache_policy=NO_CACHE, **policies.VIEW)
 def show_model(
-    corpus: CorpusRef, tokens: TokensRef, checkpoint: CheckpointRef, version: model_versions.ModelVersion
+    corpus: CorpusRef,
+    data: TokensRef | MixtureRef,
+    checkpoint: CheckpointRef,
+    version: model_versions.ModelVersion,
 ) -> None:
     """Show the version in MLflow's registry and its lineage in Prefect."""
     here = runtime()
-    lineage = lineage_mermaid(corpus, tokens, checkpoint, version)
+    lineage = lineage_mermaid(corpora_of(here.store, data), data, checkpoint, version)
     model_page = here.mlflow_link(version.subject, model_address(version.name, version.version))
     corpus_page = here.mlflow_link(corpus.name, corpus_address(corpus.corpus, corpus.version))
     create_markdown_artifact(

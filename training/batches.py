@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ingot.digests import digest_of, sha256_file
 from ingot.errors import DataError, IntegrityError
-from ingot.refs import TokenShard, TokensRef
+from ingot.refs import MixtureRef, TokenShard, TokensRef
 from ingot.storage import Store
 
 SAMPLER_KIND = "feistel-windows/1"
@@ -126,8 +126,10 @@ def sampler_for(tokens: TokensRef, *, seed: int, sequence_length: int, rows_per_
     return Sampler(seed, num_windows, sequence_length, rows_per_step)
 
 
-def data_digest(tokens: TokensRef) -> str:
-    """What a run's data is: corpus, tokenizer, split and the order and length of the shards."""
+def data_digest(tokens: TokensRef | MixtureRef) -> str:
+    """What a run's data is: corpus, tokenizer, split, order and length of the shards; of a mixture all its parts."""
+    if isinstance(tokens, MixtureRef):
+        return digest_of({"parts": [data_digest(part) for part in tokens.parts]})
     return digest_of(
         {
             "corpus_root_digest": tokens.corpus_root_digest,
@@ -217,25 +219,33 @@ def documents_by_step(store: Store, tokens: TokensRef, sampler: dict[str, Any], 
     costs 8 bytes of memory per window of the stream and no torch.
     """
     drawn = Sampler.from_record(sampler)
-    T, times = drawn.sequence_length, drawn.times_read(step)
+    return shard_reads(store, tokens, drawn.times_read(step), drawn.sequence_length)
+
+
+def shard_reads(
+    store: Store, tokens: TokensRef, times: NDArray[np.int64], sequence_length: int, *, only: str | None = None
+) -> Iterator[ShardReads]:
+    """The documents of a token set by how often each of its windows was read; `only` is one shard's SHA-256."""
+    T, num_windows = sequence_length, len(times)
     # read_before[w] = readings of windows below w; the tail after the last whole window is never read.
     read_before = np.concatenate([[0], np.cumsum(times)])
 
     def inputs_before(position: NDArray[np.int64]) -> NDArray[np.int64]:
-        position = np.minimum(position, drawn.num_windows * T)
+        position = np.minimum(position, num_windows * T)
         window, inside = position // T, position % T
-        partly = np.where(inside > 0, times[np.minimum(window, drawn.num_windows - 1)] * inside, 0)
+        partly = np.where(inside > 0, times[np.minimum(window, num_windows - 1)] * inside, 0)
         return read_before[window] * T + partly
 
     shard_start = 0
     for shard in tokens.shards:
-        bounds = _read_offsets(store, shard) + shard_start
-        starts, ends = bounds[:-1], bounds[1:]
-        # A window also holds one token past its inputs, so a document starting there was touched.
-        first = np.clip(-(-starts // T) - 1, 0, drawn.num_windows)
-        last = np.clip((ends - 1) // T + 1, 0, drawn.num_windows)
-        touched = np.where(ends > starts, read_before[np.maximum(last, first)] - read_before[first], 0)
-        yield ShardReads(shard.shard_sha256, touched, inputs_before(ends) - inputs_before(starts), ends - starts)
+        if only is None or shard.shard_sha256 == only:
+            bounds = _read_offsets(store, shard) + shard_start
+            starts, ends = bounds[:-1], bounds[1:]
+            # A window also holds one token past its inputs, so a document starting there was touched.
+            first = np.clip(-(-starts // T) - 1, 0, num_windows)
+            last = np.clip((ends - 1) // T + 1, 0, num_windows)
+            touched = np.where(ends > starts, read_before[np.maximum(last, first)] - read_before[first], 0)
+            yield ShardReads(shard.shard_sha256, touched, inputs_before(ends) - inputs_before(starts), ends - starts)
         shard_start += shard.num_tokens
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ingot.refs import CheckpointRef, TokensRef
+from ingot.refs import CheckpointRef, MixtureRef, TokensRef
 
 JOB_FILE = "job.json"
 OUTCOME_FILE = "outcome.json"
@@ -62,7 +62,7 @@ class Job(BaseModel):
     stage: str
     config: dict[str, Any]
     start: CheckpointRef | None
-    data: TokensRef
+    data: TokensRef | MixtureRef
     store_root: str
     scratch_root: Path | None
     fingerprint: str

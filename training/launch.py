@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from ingot import errors
 from ingot.errors import BusyError, IngotError, TrainingError
 from ingot.line_logs import LineTail
-from ingot.refs import CheckpointRef, TokensRef
+from ingot.refs import CheckpointRef, MixtureRef, TokensRef
 from ingot.storage import Store
 from training.checkpoints import open_checkpoint
 from training.environment import physical_cores
@@ -65,7 +65,7 @@ class TrainingInterrupted(TrainingError):
 
 
 def run_group(
-    stage: str, config: dict[str, Any], start: CheckpointRef | None, data: TokensRef, output: StageOutput
+    stage: str, config: dict[str, Any], start: CheckpointRef | None, data: TokensRef | MixtureRef, output: StageOutput
 ) -> CheckpointRef:
     """Run a stage's ranks to the end and return the final checkpoint.
 

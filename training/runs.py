@@ -4,6 +4,7 @@ Everything that decides the next update is in a checkpoint: weights, moments, sa
 the metrics so far. What it was computed on (threads, processor, libraries) is recorded beside it.
 """
 
+import importlib
 import json
 import logging
 import os
@@ -21,7 +22,8 @@ from transformers.utils import logging as transformers_logging
 from ingot.errors import TrainingError
 from ingot.refs import CheckpointRef
 from ingot.storage import Store
-from training.batches import Sampler, TokenStream, data_digest, sampler_for
+from training.batches import Sampler, TokenStream, data_digest
+from training.branches import goes_on, order_from
 from training.checkpoints import (
     CheckpointManifest,
     checkpoint_ref,
@@ -34,6 +36,7 @@ from training.checkpoints import (
 from training.environment import differences, environment_record
 from training.job import METRICS_FILE, Job
 from training.metrics import MetricsWriter
+from training.mixtures import MixtureSampler, MixtureStream, open_stream, reading_plan
 from training.models import build_model
 from training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer
 from training.stages.pretrain import Config, Plan, plan
@@ -55,8 +58,8 @@ class Run:
     device: torch.device
     rank: int
     num_ranks: int
-    stream: TokenStream
-    sampler: Sampler
+    stream: TokenStream | MixtureStream
+    sampler: Sampler | MixtureSampler
     model: LlamaForCausalLM
     optimizer: torch.optim.AdamW
     metrics: MetricsWriter
@@ -76,7 +79,7 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int) -> Run:
         rendezvous = dist.FileStore(str(job.run_dir / f".group-{job.attempt}"), num_ranks)
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=rendezvous, rank=rank, world_size=num_ranks, timeout=GROUP_TIMEOUT)
-    config = Config.model_validate(job.config)
+    config = _config_of(job)
     planned = plan(config, job.data.vocab_size)
     store = Store(job.store_root, scratch_root=job.scratch_root)
     model = build_model(
@@ -95,13 +98,8 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int) -> Run:
         rank=rank,
         num_ranks=num_ranks,
         # One rank's look is enough: the others map the same files.
-        stream=TokenStream(store, job.data, verify=rank == 0),
-        sampler=sampler_for(
-            job.data,
-            seed=config.seed,
-            sequence_length=config.sequence_length,
-            rows_per_step=planned.rows_per_step,
-        ),
+        stream=open_stream(store, job.data, sequence_length=config.sequence_length, verify=rank == 0),
+        sampler=order_from(store, config, job.start, job.data),
         model=model.train(),
         optimizer=build_optimizer(
             model,
@@ -113,6 +111,13 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int) -> Run:
         environment=environment_record(threads=job.threads, num_ranks=num_ranks, device=name),
         exact=device.type == "cpu",
     )
+
+
+def _config_of(job: Job) -> Config:
+    """The stage's own Config, which shares the fields of `pretrain`."""
+    module = importlib.import_module(f"training.stages.{job.stage}")
+    config: Config = module.Config.model_validate(job.config)
+    return config
 
 
 def _open_device() -> torch.device:
@@ -143,7 +148,7 @@ def resume_run(run: Run) -> CheckpointRef | None:
     with open_checkpoint(run.store, ref.key) as (_, files):
         _load_weights(run.model, files["model.safetensors"], ref.key)
         state = json.loads(files["state.json"].read_text())
-        if Sampler.from_record(state["sampler"]) != run.sampler:
+        if state["sampler"] != run.sampler.record():
             raise TrainingError(
                 f"{ref.key} was read in another order ({state['sampler']}) than this run's ({run.sampler.record()}); "
                 "the fingerprint must change with the recipe"
@@ -160,6 +165,9 @@ def resume_run(run: Run) -> CheckpointRef | None:
 def _begin(run: Run) -> None:
     if run.rank == 0:
         run.metrics.restart(None)
+    if isinstance(run.sampler, MixtureSampler):
+        for line in reading_plan(run.sampler, run.plan.total_steps):
+            logger.info("reads %s", line)
     start = run.job.start
     if start is None:
         logger.info("begins with fresh weights, %d parameters", run.plan.num_parameters)
@@ -171,7 +179,11 @@ def _begin(run: Run) -> None:
                 f"{run.job.data.tokenizer_digest[:12]}; tokenize the corpus with the checkpoint's tokenizer"
             )
         _load_weights(run.model, files["model.safetensors"], start.key)
-    logger.info("begins with the weights of %s", start.key)
+        if goes_on(run.config):
+            restore_optimizer(run.model, run.optimizer, load_file(files["optimizer.safetensors"]))
+            _restore_random_state(json.loads(files["state.json"].read_text())["random"])
+    what = "the weights and the optimizer" if goes_on(run.config) else "the weights"
+    logger.info("begins with %s of %s", what, start.key)
 
 
 def _load_weights(model: LlamaForCausalLM, path: Path, key: str) -> None:
@@ -211,6 +223,9 @@ def _write_folder(run: Run, done: int, folder: Path) -> None:
         "tokens": done * run.config.batch_tokens,
         "sampler": run.sampler.record(),
         "random": _random_state(),
+        # What a stage that starts here takes over.
+        "config": run.config.model_dump(mode="json"),
+        "learning_rate": run.plan.learning_rate,
     }
     (folder / "state.json").write_text(json.dumps(state, sort_keys=True))
     run.metrics.copy_to(folder)

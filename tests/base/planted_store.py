@@ -130,7 +130,9 @@ class PlantedStore:
         if outcome == "dropped":
             return []
         role = "trained on it" if outcome == "kept" else "measured with it"
-        return [{"model": "mini", "version": 1, "role": role, "corpus": "handbook@2", "champion": False}]
+        corpora = ["handbook@2"] if outcome == "kept" else []
+        return [{"model": "mini", "version": 1, "role": role, "corpus": "handbook@2", "corpora": corpora,
+                 "champion": False, "checkpoint": "checkpoints/planted/00000001"}]  # fmt: skip
 
 
 def build(folder: Path, num_documents: int, *, mean_bytes: int = 1000, files: Sequence[int] = ()) -> PlantedStore:

@@ -39,6 +39,7 @@ OUTCOMES = {
 }
 FIRST_NIGHT = tuple(TEXTS)[:4]
 SECOND_NIGHT = tuple(TEXTS)
+MEDIA = '{"media_type":"text/markdown"}'
 
 
 def doc_id(uri: str) -> bytes:
@@ -161,7 +162,7 @@ def _shard(store: Store, split: Any, uris: list[str]) -> ShardEntry:
     rows = [
         {
             "doc_id": doc_id(uri), "text": TEXTS[uri], "text_sha256": hashlib.sha256(TEXTS[uri].encode()).digest(),
-            "source": "wiki", "uri": uri, "language": "en", "licence": "internal", "parents": [], "metadata": "{}",
+            "source": "wiki", "uri": uri, "language": "en", "licence": "internal", "parents": [], "metadata": MEDIA,
             "schema_version": SCHEMA_VERSION,
         }
         for uri in uris

@@ -10,12 +10,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ingot.errors import IntegrityError, RecipeError
-from ingot.refs import CheckpointRef, TokensRef
+from ingot.refs import CheckpointRef, MixtureRef, TokensRef
 from ingot.storage import Store
-from training.batches import data_digest
+from training.batches import Sampler, data_digest
 from training.checkpoints import key_of, list_steps, read_manifest, verify_checkpoint
 from training.job import StageOutput
 from training.launch import deliver_metrics, run_group
+from training.mixtures import DataPart, MixtureSampler, check_parts, sampler_of
 from training.models import ModelConfig, non_embedding_parameters, num_parameters
 from training.optimizers import DecayShape, decay_start, default_learning_rate, default_warmup_steps
 
@@ -30,6 +31,12 @@ class Config(BaseModel):
 
     model: ModelConfig = Field(description="Shape of the model.")
     tokens: int = Field(gt=0, description="Tokens to train on, repeats included; rounded up to whole steps.")
+    data: tuple[DataPart, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="What is read, by weight, e.g. [{corpus: this, weight: 0.7}, {corpus: handbook@3, weight: 0.3, "
+        "max_epochs: 2}]; unset: the recipe's own corpus alone, as often as `tokens` needs.",
+    )
     sequence_length: int = Field(
         default=256, ge=8, description="Tokens a model sees at once; 256 keeps attention cheap on a CPU."
     )
@@ -96,10 +103,40 @@ class Config(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _data_is_one_mixture(self) -> "Config":
+        if self.data is not None:
+            check_parts(self.data)
+        return self
+
+    @property
+    def parts(self) -> tuple[DataPart, ...]:
+        """What is read by weight; empty for the recipe's own corpus alone."""
+        return self.data or ()
+
 
 def identity_values(config: Config) -> dict[str, Any]:
-    """The values the final weights depend on, for the stage's fingerprint."""
-    return config.model_dump(mode="json", exclude={"checkpoint_every_steps", "log_every_steps", "gpus"})
+    """The values the final weights depend on, for the stage's fingerprint; of its data, what no digest of it says."""
+    values = config.model_dump(mode="json", exclude={"checkpoint_every_steps", "log_every_steps", "gpus"})
+    return values | {"data": identity_of_parts(config.parts)}
+
+
+def identity_of_parts(parts: tuple[DataPart, ...]) -> list[dict[str, Any]] | None:
+    """Weights and caps without names: which corpus versions they are is among the fingerprint's inputs."""
+    return [part.model_dump(mode="json", exclude={"corpus"}) for part in parts] or None
+
+
+def order_of(config: Config, data: TokensRef | MixtureRef) -> Sampler | MixtureSampler:
+    """Which windows every step reads; RecipeError, with the numbers, when the data's caps leave too few."""
+    planned = plan(config, data.vocab_size)
+    return sampler_of(
+        data,
+        config.parts,
+        seed=config.seed,
+        sequence_length=config.sequence_length,
+        rows_per_step=planned.rows_per_step,
+        total_steps=planned.total_steps,
+    )
 
 
 @dataclass(frozen=True)
@@ -146,21 +183,32 @@ def plan(config: Config, vocab_size: int) -> Plan:
     )
 
 
-def run(config: Config, start: CheckpointRef | None, data: TokensRef, output: StageOutput) -> CheckpointRef:
+def run(
+    config: Config, start: CheckpointRef | None, data: TokensRef | MixtureRef, output: StageOutput
+) -> CheckpointRef:
     """Train to the end, continuing whatever an earlier start of the same fingerprint left.
 
     A finished run is verified and returned (`reused`) without training. start gives the weights to begin
     with; None means fresh ones. Raises TrainingInterrupted when stopped (start it again to continue),
-    TrainingError when the group failed, BusyError when the run is in progress elsewhere.
+    TrainingError when the group failed, BusyError when the run is in progress elsewhere, RecipeError when the
+    caps of the data leave less than `tokens`.
     """
+    return run_stage(STAGE, config, start, data, output)
+
+
+def run_stage(
+    stage: str, config: Config, start: CheckpointRef | None, data: TokensRef | MixtureRef, output: StageOutput
+) -> CheckpointRef:
+    """The same for a stage of another name that has its own Config and this loop."""
     finished = find_finished(config, data, output)
     if finished is not None:
         deliver_metrics(output, finished.key)
         return finished
-    return run_group(STAGE, config.model_dump(mode="json"), start, data, output)
+    order_of(config, data)
+    return run_group(stage, config.model_dump(mode="json"), start, data, output)
 
 
-def find_finished(config: Config, data: TokensRef, output: StageOutput) -> CheckpointRef | None:
+def find_finished(config: Config, data: TokensRef | MixtureRef, output: StageOutput) -> CheckpointRef | None:
     """The verified final checkpoint of this fingerprint; None when it is not there or is damaged."""
     store = Store(output.store_root, scratch_root=output.scratch_root)
     total_steps = plan(config, data.vocab_size).total_steps

@@ -1,0 +1,116 @@
+"""What a recipe starts from: the one place where the names of starts are resolved in the store."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from datasets_pipeline.tokens import TokenizerRef, find_tokenizer
+from ingot import ledger, model_versions, registry
+from ingot.config import Recipe
+from ingot.digests import sha256_hex
+from ingot.errors import IntegrityError, NotFoundError, RecipeError
+from ingot.refs import CheckpointRef
+from ingot.storage import Store
+from training.checkpoints import checkpoint_ref, key_of, list_steps, read_manifest
+from training.starts import StartFrom
+
+
+@dataclass(frozen=True)
+class Start:
+    """A checkpoint that a recipe's first stage starts from, and what is taken over from it."""
+
+    name: str
+    """How it is told: `mini/3`, or the checkpoint's key."""
+    checkpoint: CheckpointRef
+    tokenizer: TokenizerRef
+    config: Mapping[str, Any]
+    """The config of the run that made it."""
+    learning_rate: float
+    """Peak rate of that run."""
+
+
+def find_start(store: Store, recipe: Recipe) -> Start | None:
+    """Where the recipe's first stage starts; None for fresh weights.
+
+    Raises NotFoundError for what is not there, RecipeError for a recipe that asks for another tokenizer.
+    """
+    wanted: StartFrom | None = getattr(recipe.train[0].config, "start", None) if recipe.train else None
+    if wanted is None:
+        return None
+    ref = checkpoint_ref(store, _key(store, wanted))
+    name = _version_with(store, ref) or ref.key
+    tokenizer = find_tokenizer(store, read_manifest(store, ref.key).tokenizer_digest)
+    if tokenizer is None:
+        raise NotFoundError(f"the tokenizer of start {name} is not in {store.root}; restore it from a backup")
+    if "tokenizer" in recipe.model_fields_set:
+        raise RecipeError(
+            f"tokenizer: the recipe starts from {name}, whose tokenizer of {tokenizer.vocab_size:,} entries it takes "
+            "over; take the section out"
+        )
+    state = _state(store, ref.key)
+    return Start(name, ref, tokenizer, state["config"], float(state["learning_rate"]))
+
+
+def _key(store: Store, wanted: StartFrom) -> str:
+    if wanted.checkpoint is not None:
+        return wanted.checkpoint
+    if wanted.model is not None:
+        version = model_versions.resolve(store, wanted.model)
+        return version.checkpoint_key if wanted.at is None else _before_decay(store, version.checkpoint_fingerprint)
+    assert wanted.run is not None, "a start names one thing"
+    known = sorted({key.split("/")[1].removesuffix(".json") for key in store.list("runs/")})
+    found = [run for run in known if run.startswith(wanted.run)]
+    if len(found) != 1:
+        what = "no run begins" if not found else f"{len(found)} runs begin"
+        raise NotFoundError(f"start: {what} with {wanted.run}; `ingot trace model` tells the run of a version")
+    if wanted.at is not None:
+        return _before_decay(store, found[0])
+    steps = list_steps(store, found[0])
+    if not steps:
+        raise NotFoundError(f"start: run {wanted.run} left no checkpoint; name another one")
+    return key_of(found[0], steps[0])
+
+
+def _before_decay(store: Store, run: str) -> str:
+    for step in list_steps(store, run):
+        if read_manifest(store, key_of(run, step)).milestone == "before_decay":
+            return key_of(run, step)
+    raise NotFoundError(
+        f"run {run[:12]} has no checkpoint before its decay; `decay: wsd` keeps one where the warm-up ends before it"
+    )
+
+
+def _version_with(store: Store, checkpoint: CheckpointRef) -> str | None:
+    """The model version that a checkpoint is registered as."""
+    registered = [entry for entry in ledger.read(store) if entry.verb == "registered"]
+    same = (e for e in registered if e.evidence.get("checkpoint") == checkpoint.manifest_sha256)
+    entry = next(same, None)
+    return f"{entry.details['model']}/{entry.details['version']}" if entry else None
+
+
+def _state(store: Store, key: str) -> dict[str, Any]:
+    """What a checkpoint says of the run that made it; IntegrityError when it is not what its manifest lists."""
+    listed = {file.name: file.sha256 for file in read_manifest(store, key).files}
+    data = store.read_bytes(f"{key}/state.json")
+    if sha256_hex(data) != listed.get("state.json"):
+        raise IntegrityError(f"{key}/state.json differs from its manifest; restore the checkpoint from a backup")
+    state: dict[str, Any] = json.loads(data)
+    if "config" not in state:
+        raise RecipeError(f"{key} was written before checkpoints said what to take over; start from a newer one")
+    return state
+
+
+def begun(recipe: Recipe, start: Start | None) -> Recipe:
+    """The recipe with what its stages take over from where they start filled in; a stage starts from the one before."""
+    vocab_size = start.tokenizer.vocab_size if start else recipe.tokenizer.vocab_size
+    before = (start.config, start.learning_rate) if start else None
+    stages = []
+    for entry in recipe.train:
+        module, config = registry.load("stage", entry.name), entry.config
+        if before is not None and hasattr(module, "take_over"):
+            config = module.take_over(config, before[0], vocab_size=vocab_size, learning_rate=before[1])
+        if getattr(config, "model", None) is not None:
+            before = (config.model_dump(mode="json"), before[1] if before else 0.0)
+        stages.append(entry.model_copy(update={"config": config}))
+    return recipe.model_copy(update={"train": stages})

@@ -1,0 +1,309 @@
+"""Mixtures: several token sets as one stream of windows, by weight, each with its own shuffle and its caps.
+
+# B rows of a step, T sequence length, W windows of a part
+
+Which part serves the row at global position p is arithmetic (`training/shares.py`), and so is its window: the
+part's n-th row reads window `permute(n mod W)` of the part's epoch `n div W`, under a seed of the part's own. So
+the order is the same for every number of ranks and is found at once at any step, as for one token set. The windows of
+all parts are numbered through: those of the first part, then those of the second.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from math import gcd, lcm
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ingot.errors import DataError, RecipeError
+from ingot.refs import MixtureRef, TokensRef, parts_of
+from ingot.storage import Store
+from training.batches import (
+    SAMPLER_KIND,
+    Sampler,
+    TokenStream,
+    data_digest,
+    permute,
+    sampler_for,
+)
+from training.shares import MAX_PERIOD, Shares
+
+MIXTURE_KIND = "mixture/1"
+OWN = "this"
+"""How a recipe names its own corpus among the others."""
+
+
+class DataPart(BaseModel):
+    """One corpus of a mixture, and how much of it is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    corpus: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,62}(@(latest|[1-9][0-9]*))?$",
+        description="`this` for the recipe's own corpus, or a published version: handbook@3, handbook (its newest).",
+    )
+    weight: float = Field(
+        default=1.0, gt=0, description="Share of the rows, relative to the other weights; equal ones by default."
+    )
+    max_epochs: float | None = Field(
+        default=None,
+        gt=0,
+        description="Times the corpus is read at most; then the others take its share. Unset: as often as it is drawn. "
+        "Up to 4 epochs cost little against new text (Muennighoff et al. 2023, arXiv:2305.16264).",
+    )
+    max_tokens: int | None = Field(
+        default=None, gt=0, description="Tokens read of the corpus at most, repeats included; unset: no such bound."
+    )
+
+    @field_validator("weight")
+    @classmethod
+    def _is_written_short(cls, weight: float) -> float:
+        if Fraction(str(weight)).denominator > MAX_PERIOD:
+            raise ValueError(f"weight {weight} has more digits than shares are kept to; write four, e.g. {weight:.4g}")
+        return weight
+
+
+def check_parts(parts: Sequence[DataPart]) -> None:
+    """Raise ValueError unless the parts are one mixture: every corpus once, the recipe's own among them."""
+    names = [part.corpus for part in parts]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"data names {', '.join(twice)} twice; give each corpus one weight")
+    if OWN not in names:
+        raise ValueError(f"data names {', '.join(names) or 'nothing'} and not the recipe's own corpus; "
+                         f"add '- corpus: {OWN}'")  # fmt: skip
+    integer_weights(parts)
+
+
+def integer_weights(parts: Sequence[DataPart]) -> list[int]:
+    """The weights as the smallest whole numbers in the same proportion, so that shares are exact."""
+    exact = [Fraction(str(part.weight)) for part in parts]
+    common = lcm(*(weight.denominator for weight in exact))
+    whole = [int(weight * common) for weight in exact]
+    whole = [weight // gcd(*whole) for weight in whole]
+    if sum(whole) > MAX_PERIOD:
+        told = ", ".join(f"{part.corpus} {part.weight:g}" for part in parts)
+        raise ValueError(f"weights {told} repeat only after {sum(whole):,} rows; write them with fewer digits")
+    return whole
+
+
+@dataclass(frozen=True)
+class SamplerPart:
+    """One token set of a mixture, as the order of windows knows it."""
+
+    corpus: str
+    data_digest: str
+    seed: int
+    num_windows: int
+    weight: int
+    max_rows: int | None
+    """Rows it serves at most; None: no bound."""
+
+    def windows(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The window of each of the part's own rows."""
+        epochs, indices = np.divmod(counts, self.num_windows)
+        result = np.empty_like(counts)
+        for epoch in np.unique(epochs):
+            chosen = epochs == epoch
+            result[chosen] = permute(indices[chosen], size=self.num_windows, seed=self.seed, epoch=int(epoch))
+        return result
+
+    def times_read(self, num_rows: int) -> NDArray[np.int64]:
+        """How often each window was read by the part's first num_rows rows."""
+        as_one = Sampler(self.seed, self.num_windows, sequence_length=1, rows_per_step=1)
+        return as_one.times_read(num_rows)
+
+
+@dataclass(frozen=True)
+class MixtureSampler:
+    """Which windows of all parts every step reads. Its record in a checkpoint is enough to tell."""
+
+    parts: tuple[SamplerPart, ...]
+    sequence_length: int
+    rows_per_step: int
+    first_row: int = 0
+    """Position of the mixture at which the stage begins; above 0 when it goes on where another run stood."""
+
+    @cached_property
+    def shares(self) -> Shares:
+        """The turns of the parts."""
+        return Shares([part.weight for part in self.parts], [part.max_rows for part in self.parts])
+
+    @property
+    def num_windows(self) -> int:
+        """Windows of all parts."""
+        return sum(part.num_windows for part in self.parts)
+
+    def windows(self, step: int) -> NDArray[np.int64]:
+        """The B windows of update number `step` (0-based), in global order, numbered through all parts."""
+        first = self.first_row + step * self.rows_per_step
+        served, counts = self.shares.served(np.arange(first, first + self.rows_per_step, dtype=np.int64))
+        windows, offset = np.empty_like(counts), 0
+        for number, part in enumerate(self.parts):
+            chosen = served == number
+            windows[chosen] = offset + part.windows(counts[chosen])
+            offset += part.num_windows
+        return windows
+
+    def rank_windows(self, step: int, *, rank: int, num_ranks: int) -> NDArray[np.int64]:
+        """This rank's consecutive share of a step; the shares of all ranks make up `windows(step)`."""
+        bounds = [self.rows_per_step * index // num_ranks for index in (rank, rank + 1)]
+        return self.windows(step)[bounds[0] : bounds[1]]
+
+    def rows_read(self, num_steps: int) -> list[tuple[int, int]]:
+        """Of each part its own rows [first, end) that the first num_steps updates read."""
+        first = self.shares.counts_at(self.first_row)
+        end = self.shares.counts_at(self.first_row + num_steps * self.rows_per_step)
+        return [(int(a), int(b)) for a, b in zip(first, end, strict=True)]
+
+    def record(self) -> dict[str, Any]:
+        """The JSON form kept in state.json and in the checkpoint's manifest."""
+        return {
+            "kind": MIXTURE_KIND,
+            "sequence_length": self.sequence_length,
+            "rows_per_step": self.rows_per_step,
+            "first_row": self.first_row,
+            "parts": [vars(part).copy() for part in self.parts],
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "MixtureSampler":
+        """Read a record back; raises DataError for a kind this version does not know."""
+        if record.get("kind") != MIXTURE_KIND:
+            raise DataError(
+                f"sampler kind {record.get('kind')!r} is unknown; this version reads {SAMPLER_KIND} and "
+                f"{MIXTURE_KIND}, use the version of Ingot that wrote the checkpoint"
+            )
+        parts = tuple(SamplerPart(**part) for part in record["parts"])
+        return cls(parts, record["sequence_length"], record["rows_per_step"], record["first_row"])
+
+
+def part_seed(seed: int, number: int) -> int:
+    """The seed of a part's own shuffle, so that two corpora of one size are not read in one order."""
+    key = f"{MIXTURE_KIND}:{seed}:{number}".encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=6).digest(), "little")
+
+
+def sampler_of(
+    data: TokensRef | MixtureRef,
+    parts: Sequence[DataPart],
+    *,
+    seed: int,
+    sequence_length: int,
+    rows_per_step: int,
+    total_steps: int,
+) -> Sampler | MixtureSampler:
+    """The order of a stage's windows: that of one token set, or of a mixture.
+
+    parts belong to the token sets in order; none for one token set without caps. Raises RecipeError, with the
+    numbers, when the caps leave fewer rows than the stage asks for, and DataError for a set below one window.
+    """
+    sets = parts_of(data)
+    given = list(parts) or [DataPart(corpus=OWN)]
+    if len(given) != len(sets):
+        raise DataError(f"{len(sets)} token sets ({data.corpus}) for {len(given)} entries of data; tokenize them all")
+    weights = integer_weights(given)
+    samplers = [sampler_for(s, seed=seed, sequence_length=sequence_length, rows_per_step=rows_per_step) for s in sets]
+    mixed = MixtureSampler(
+        tuple(
+            SamplerPart(
+                corpus=tokens.corpus,
+                data_digest=data_digest(tokens),
+                seed=part_seed(seed, number),
+                num_windows=sampler.num_windows,
+                weight=weight,
+                max_rows=_max_rows(part, sampler.num_windows, sequence_length),
+            )
+            for number, (part, tokens, sampler, weight) in enumerate(zip(given, sets, samplers, weights, strict=True))
+        ),
+        sequence_length,
+        rows_per_step,
+    )
+    check_budget(mixed, total_steps)
+    return samplers[0] if len(sets) == 1 else mixed
+
+
+def _max_rows(part: DataPart, num_windows: int, sequence_length: int) -> int | None:
+    bounds = []
+    if part.max_epochs is not None:
+        bounds.append(int(part.max_epochs * num_windows))
+    if part.max_tokens is not None:
+        bounds.append(part.max_tokens // sequence_length)
+    if bounds and min(bounds) < 1:
+        raise RecipeError(
+            f"the caps of {part.corpus} leave less than one window of {sequence_length} tokens (an epoch is "
+            f"{num_windows:,}); raise max_epochs or max_tokens, or leave the corpus out"
+        )
+    return min(bounds) if bounds else None
+
+
+def check_budget(sampler: MixtureSampler, total_steps: int) -> None:
+    """Raise RecipeError, with the numbers of every part, when the caps leave fewer rows than total_steps read."""
+    end, T = sampler.shares.num_rows, sampler.sequence_length
+    wanted = sampler.first_row + total_steps * sampler.rows_per_step
+    if end is None or wanted <= end:
+        return
+    told = "; ".join(
+        f"{part.corpus} {part.max_rows * T:,} ({part.max_rows / part.num_windows:.3g} epochs of "
+        f"{part.num_windows * T:,})" for part in sampler.parts if part.max_rows is not None
+    )  # fmt: skip
+    possible = (end - sampler.first_row) // sampler.rows_per_step * sampler.rows_per_step * T
+    raise RecipeError(
+        f"train.tokens asks for {total_steps * sampler.rows_per_step * T:,} tokens and the caps of its corpora leave "
+        f"{(end - sampler.first_row) * T:,}: {told}. Lower tokens to {possible:,}, or raise max_epochs or max_tokens"
+    )
+
+
+def reading_plan(sampler: MixtureSampler, total_steps: int) -> list[str]:
+    """One line a part: how much of it the stage reads, and where it ends before the others."""
+    lines, T = [], sampler.sequence_length
+    for number, ((first, end), part) in enumerate(zip(sampler.rows_read(total_steps), sampler.parts, strict=True)):
+        rows = end - first
+        share, epochs = rows / (total_steps * sampler.rows_per_step), rows / part.num_windows
+        left = sampler.shares.row_of_end(number)
+        leaves = "" if left is None or end < (part.max_rows or 0) else (
+            f", none after step {-(-(left - sampler.first_row) // sampler.rows_per_step):,}, as its cap says"
+        )  # fmt: skip
+        lines.append(f"{part.corpus}: {rows * T:,} tokens, {share:.1%} of the stage, {epochs:.2f} epochs{leaves}")
+    return lines
+
+
+class MixtureStream:
+    """The token sets of a mixture as one stream of windows, numbered as `MixtureSampler` numbers them."""
+
+    def __init__(self, store: Store, data: MixtureRef, *, sequence_length: int, verify: bool = True) -> None:
+        self.vocab_size = data.vocab_size
+        self._streams = [TokenStream(store, tokens, verify=verify) for tokens in data.parts]
+        sizes = [(stream.num_tokens - 1) // sequence_length for stream in self._streams]
+        self._starts = np.cumsum([0, *sizes])
+        self._sequence_length = sequence_length
+
+    def read_windows(self, windows: NDArray[np.int64], sequence_length: int) -> NDArray[np.int64]:
+        """The windows' ids, shape [len(windows), T+1], in the order asked for."""
+        assert sequence_length == self._sequence_length, "windows are numbered by the sequence length"
+        parts = np.searchsorted(self._starts, windows, side="right") - 1
+        ids = np.empty((len(windows), sequence_length + 1), dtype=np.int64)
+        for number in np.unique(parts):
+            chosen = parts == number
+            own = windows[chosen] - self._starts[number]
+            ids[chosen] = self._streams[number].read_windows(own, sequence_length)
+        return ids
+
+
+def open_stream(
+    store: Store, data: TokensRef | MixtureRef, *, sequence_length: int, verify: bool = True
+) -> TokenStream | MixtureStream:
+    """The stream of a stage's data: of one token set, or of a mixture."""
+    if isinstance(data, MixtureRef):
+        return MixtureStream(store, data, sequence_length=sequence_length, verify=verify)
+    return TokenStream(store, data, verify=verify)
+
+
+def read_sampler(record: dict[str, Any]) -> Sampler | MixtureSampler:
+    """The sampler of a checkpoint's record; DataError for a kind this version does not know."""
+    return Sampler.from_record(record) if record.get("kind") == SAMPLER_KIND else MixtureSampler.from_record(record)
