@@ -15,7 +15,8 @@ from tests.training.conftest import tokens_ref, write_shard
 from training import reads
 from training.batches import Sampler, data_digest
 from training.checkpoints import CheckpointManifest, save_checkpoint
-from training.mixtures import DataPart, MixtureSampler, sampler_of
+from training.data_parts import DataPart
+from training.mixtures import MixtureSampler, sampler_of
 
 T = 8
 
