@@ -5,7 +5,7 @@
 Curates the corpora of recipes/demo.yaml (documentation) and recipes/continued_pretraining.yaml (source code) into a
 store of its own, trains the demo's model on the first, and goes on from it on the second, once without and once with
 a replay share of the first. Prints bits per byte on the documents held out of each corpus, mean and range over the
-seeds; lower is better. A seed takes about four minutes on two cores.
+seeds; lower is better. Each training and each measurement says how long it took.
 """
 
 import argparse

@@ -10,7 +10,7 @@ from ingot.refs import CorpusRef, MixtureRef, TokensRef
 from ingot.storage import Store
 from tasks.corpus import find_published
 from tasks.training import tokenize
-from training.mixtures import OWN, DataPart
+from training.data_parts import OWN, DataPart
 from training.stages import pretrain
 
 Tokenize = Callable[[CorpusRef], TokensRef | None]

@@ -215,7 +215,8 @@ class ShardReads:
 def documents_by_step(store: Store, tokens: TokensRef, sampler: dict[str, Any], step: int) -> Iterator[ShardReads]:
     """Which documents the first `step` updates read and how often, shard by shard in manifest order.
 
-    sampler is the record of a checkpoint (`state.json` or the manifest). Needs the `.idx` files only;
+    sampler is the record of a checkpoint on one token set (`state.json` or the manifest); `training.reads` answers for
+    mixtures and for what a checkpoint started from. Needs the `.idx` files only;
     costs 8 bytes of memory per window of the stream and no torch.
     """
     drawn = Sampler.from_record(sampler)

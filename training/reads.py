@@ -59,8 +59,10 @@ class StageReads:
     corpora: tuple[CorpusReads, ...]
 
 
-def history_of(store: Store, key: str) -> list[StageReads]:
+def history_of(store: Store, key: str, *, step: int | None = None) -> list[StageReads]:
     """The stages that led to a checkpoint, the oldest first: its start, that one's start, and so on.
+
+    step asks about an earlier or later step of the checkpoint's own run; None is where the checkpoint stands.
 
     A start whose manifest has no sampler record (weights from elsewhere) ends the walk: what it was trained on is
     not known.
@@ -71,19 +73,20 @@ def history_of(store: Store, key: str) -> list[StageReads]:
         found = read_manifest(store, next_key)
         if not found.sampler:
             break
-        stages.append(StageReads(next_key, found.step, tuple(_corpora(found))))
+        done = found.step if step is None or stages else step
+        stages.append(StageReads(next_key, done, tuple(_corpora(found, done))))
         next_key = found.start
     return stages[::-1]
 
 
-def _corpora(found: CheckpointManifest) -> Iterator[CorpusReads]:
+def _corpora(found: CheckpointManifest, step: int) -> Iterator[CorpusReads]:
     sampler = read_sampler(found.sampler)
     T = sampler.sequence_length
     if isinstance(sampler, Sampler):
         order = SamplerPart(found.corpus, found.data_digest, sampler.seed, sampler.num_windows, 1, None)
-        yield CorpusReads(found.corpus, found.data_digest, order, T, 0, found.step * sampler.rows_per_step)
+        yield CorpusReads(found.corpus, found.data_digest, order, T, 0, step * sampler.rows_per_step)
         return
-    for part, (first, end) in zip(sampler.parts, sampler.rows_read(found.step), strict=True):
+    for part, (first, end) in zip(sampler.parts, sampler.rows_read(step), strict=True):
         yield CorpusReads(part.corpus, part.data_digest, part, T, first, end)
 
 
@@ -123,14 +126,20 @@ class TokenLists:
 
 
 def documents_read(
-    store: Store, key: str, *, only: str | None = None, lists: TokenLists | None = None
+    store: Store,
+    key: str,
+    *,
+    step: int | None = None,
+    only: str | None = None,
+    lists: TokenLists | None = None,
 ) -> Iterator[tuple[str, ShardReads]]:
     """(corpus version, documents of one of its shards) for everything a checkpoint and its starts read.
 
-    Readings of all stages are added up, so a shard comes once for each corpus version and tokenization. `only` is
-    the SHA-256 of one shard; lists saves looking them up again. Raises NotFoundError when token files are gone.
+    Readings of all stages are added up, so a shard comes once for each corpus version and tokenization. step is as
+    in `history_of`; `only` is the SHA-256 of one shard; lists saves looking them up again. Raises NotFoundError when
+    token files are gone.
     """
-    lists, stages = lists or TokenLists(store), history_of(store, key)
+    lists, stages = lists or TokenLists(store), history_of(store, key, step=step)
     sets: dict[tuple[str, str], list[CorpusReads]] = {}
     for part in (part for stage in stages for part in stage.corpora):
         sets.setdefault((part.corpus, part.data_digest), []).append(part)

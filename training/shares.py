@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_PERIOD = 100_000
-"""Turns of one period at most: its table is made in under a second and takes under 8 MB a part."""
+"""Turns of one period at most: its table is made in under a second and takes 0.8 MB a part."""
 
 
 @lru_cache(maxsize=32)

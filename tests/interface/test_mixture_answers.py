@@ -26,7 +26,8 @@ from tasks.training import corpora_read
 from tests.base.tiny_store import ACTOR, RECIPE, TinyStore, _shard, build, digest_of, doc_id
 from training.batches import data_digest
 from training.checkpoints import CheckpointManifest, save_checkpoint
-from training.mixtures import DataPart, sampler_of
+from training.data_parts import DataPart
+from training.mixtures import sampler_of
 
 T = 4
 

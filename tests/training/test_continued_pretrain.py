@@ -12,7 +12,7 @@ from ingot.refs import CheckpointRef, MixtureRef
 from tests.training.conftest import TINY, Place, RankRunner, tokens_ref
 from training import reads
 from training.checkpoints import checkpoint_ref, read_manifest
-from training.mixtures import DataPart
+from training.data_parts import DataPart
 from training.optimizers import learning_rate_factor
 from training.stages import continued_pretrain as stage
 from training.stages import pretrain

@@ -11,7 +11,8 @@ from ingot.refs import MixtureRef, TokensRef
 from tests.training.conftest import TINY, Place, RankRunner, tokens_ref, write_shard
 from training.batches import Sampler, TokenStream, data_digest, sampler_for
 from training.checkpoints import read_manifest
-from training.mixtures import DataPart, MixtureSampler, integer_weights, open_stream, read_sampler, sampler_of
+from training.data_parts import DataPart, integer_weights
+from training.mixtures import MixtureSampler, open_stream, read_sampler, sampler_of
 from training.stages.pretrain import identity_values
 
 WEIGHTS = (0.7, 0.2, 0.1)

@@ -15,7 +15,8 @@ from tests.training.conftest import tokens_ref, write_shard
 from training import reads
 from training.batches import Sampler, data_digest
 from training.checkpoints import CheckpointManifest, save_checkpoint
-from training.mixtures import DataPart, MixtureSampler, sampler_of
+from training.data_parts import DataPart
+from training.mixtures import MixtureSampler, sampler_of
 
 T = 8
 
@@ -83,9 +84,9 @@ class Books:
                     np.add.at(tokens, self.owners[name][window * T : window * T + T], 1)
         return {name: (w.tolist(), t.tolist()) for name, (w, t) in told.items() if t.any()}
 
-    def answered(self, key: str) -> dict[str, tuple[list[int], list[int]]]:
+    def answered(self, key: str, **asked: int) -> dict[str, tuple[list[int], list[int]]]:
         told: dict[str, tuple[list[int], list[int]]] = {}
-        for corpus, shard in reads.documents_read(self.store, key):
+        for corpus, shard in reads.documents_read(self.store, key, **asked):
             windows, tokens = told.setdefault(corpus, ([], []))
             windows += shard.windows.tolist()
             tokens += shard.tokens.tolist()
@@ -135,6 +136,16 @@ def test_a_checkpoint_that_started_from_another_counts_what_that_one_read_too(bo
     windows = (old.num_tokens - 1) // T
     rows = 23 * 4 + int(0.5 * windows)  # the mixture reads the old corpus up to its cap
     assert told["old@3"]["epochs"] == pytest.approx(rows / windows)
+
+
+def test_any_earlier_step_of_a_run_is_answered_from_a_later_checkpoint(books: Books) -> None:
+    old = books.sets["old@3"]
+    first, (data, second) = order(old), mixture(books)
+    key = books.checkpoint("b", data, second, 30, start=books.checkpoint("a", old, first, 5))
+    for step in (0, 4, 11):
+        answered = books.answered(key, step=step)
+        counted = books.counted((old, first, 5), (data, second, step))
+        assert {name: told for name, told in answered.items() if any(told[1])} == counted
 
 
 def test_a_stage_that_begins_inside_a_mixture_counts_from_there(books: Books) -> None:

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ingot.errors import RecipeError
 from ingot.refs import CheckpointRef, MixtureRef, TokensRef
+from training.data_parts import OWN, DataPart, check_parts
 from training.job import StageOutput
-from training.mixtures import OWN, DataPart
 from training.models import ModelConfig
 from training.stages import pretrain
 from training.stages.pretrain import find_finished, plan
@@ -94,7 +94,7 @@ class Config(pretrain.Config):
         if self.replay is not None and self.data is not None:
             raise ValueError("replay and data both say what is read; write the old corpus into data, or take data out")
         if self.replay is not None:
-            pretrain.check_parts(self.replay.parts)
+            check_parts(self.replay.parts)
         if self.schedule == "decay_only":
             if self.start is None or self.start.at != "before_decay":
                 raise ValueError("schedule decay_only needs a start before a decay; write start: {run: ..., "

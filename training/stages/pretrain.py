@@ -14,9 +14,10 @@ from ingot.refs import CheckpointRef, MixtureRef, TokensRef
 from ingot.storage import Store
 from training.batches import Sampler, data_digest
 from training.checkpoints import key_of, list_steps, read_manifest, verify_checkpoint
+from training.data_parts import DataPart, check_parts
 from training.job import StageOutput
 from training.launch import deliver_metrics, run_group
-from training.mixtures import DataPart, MixtureSampler, check_parts, sampler_of
+from training.mixtures import MixtureSampler, sampler_of
 from training.models import ModelConfig, non_embedding_parameters, num_parameters
 from training.optimizers import DecayShape, decay_start, default_learning_rate, default_warmup_steps
 
