@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
+from evaluation.generation import TransformersModel
+from evaluation.infilling import Hole, Infiller, Options
 from ingot.config import TokenizerConfig, parse_recipe
 from ingot.errors import DataError, RecipeError
 from ingot.infill_tokens import InfillVocabulary, read_infill_vocabulary
-from tests.training.conftest import TINY, Place, RankRunner, tokens_ref, write_shard
+from tests.training.conftest import FINGERPRINT, TINY, Place, RankRunner, tokens_ref, write_shard
+from training.checkpoints import key_of
 from training.infilling import HoleShape, InfillRewrite
 from training.stages import infill
 
@@ -226,3 +229,17 @@ def test_other_holes_are_another_run() -> None:
     plain = infill.identity_values(CONFIG)
     assert plain != infill.identity_values(CONFIG.model_copy(update={"spm_share": 0.5}))
     assert plain == infill.identity_values(CONFIG.model_copy(update={"checkpoint_every_steps": 7, "gpus": 2}))
+
+
+def test_a_model_learns_to_fill_holes_from_what_stands_behind_them(
+    holes: Place, run_rank: RankRunner
+) -> None:
+    steps = 400
+    config = CONFIG.model_copy(update={"tokens": steps * 256, "checkpoint_every_steps": steps, "log_every_steps": 100})
+    learnt = replace(holes, run="learnt")
+    assert run_rank(job_of(learnt, config, fingerprint=FINGERPRINT)) == 0
+    model = TransformersModel(learnt.root / key_of(FINGERPRINT, steps))
+    found = Infiller(model, Options(beam=8, reading_weight=0.0)).fill([Hole("", f"xy{c}", 1) for c in "abcdefgh"])
+    assert "".join(fillings[0].text for fillings in found) == "abcdefgh"  # chance is one letter of eight
+
+
