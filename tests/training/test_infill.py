@@ -1,7 +1,7 @@
 """Holes in windows, and a model that learns to fill them."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -18,19 +18,19 @@ from training.infilling import HoleShape, InfillRewrite
 from training.stages import infill
 
 SHAPE = HoleShape(
-    infill_share=1.0, spm_share=1.0, known_length_share=1.0, max_span_tokens=4, max_piece_tokens=None
+    infill_share=1.0, spm_share=1.0, known_length_share=1.0, max_span_characters=4, max_piece_tokens=None
 )
 LENGTHS = 10
 TEXTS = ["χαίρε", "dis manibus", "vixit annis", "…"]
 
 
-def tokenizer_of(texts: list[str], *, vocab_size: int = 400) -> Tokenizer:
-    """A character tokenizer as the tokenize step trains it."""
+def tokenizer_of(texts: list[str], *, vocab_size: int = 400, characters: Literal[True] | None = True) -> Tokenizer:
+    """A tokenizer, by default of characters, as the tokenize step trains it."""
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
     from datasets_pipeline.tokens import END_OF_TEXT, _infill_tokens, _pre_tokenizer
 
-    config = TokenizerConfig(vocab_size=vocab_size, characters=True, infill_lengths=LENGTHS)
+    config = TokenizerConfig(vocab_size=vocab_size, characters=characters, infill_lengths=LENGTHS)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer, tokenizer.decoder = _pre_tokenizer(config), decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -115,7 +115,7 @@ def test_a_vocabulary_too_small_for_the_tokens_is_refused() -> None:
 def test_every_hole_can_be_undone_and_its_length_is_the_one_stated(
     tokenizer: Tokenizer, vocabulary: InfillVocabulary, known: float
 ) -> None:
-    rewrite = InfillRewrite(replace(SHAPE, known_length_share=known), vocabulary, seed=1)
+    rewrite = InfillRewrite(replace(SHAPE, known_length_share=known), tokenizer.to_str(), seed=1)
     plain = window_of(tokenizer, ["a😀b χαίρε"])
     spans = set()
     for position in range(300):
@@ -137,30 +137,47 @@ def _draws(position: int):  # type: ignore[no-untyped-def]
     return _Draws(1, position)
 
 
+def test_holes_cut_words_anywhere_and_the_parts_are_tokenized_as_when_asked() -> None:
+    text = "dis manibus sacrum"
+    words = tokenizer_of([text] * 9, characters=None)
+    assert len(words.encode(text).ids) < 6
+    vocabulary = read_infill_vocabulary(words.to_str())
+    rewrite = InfillRewrite(SHAPE, words.to_str(), seed=1)
+    cuts = set()
+    for position in range(200):
+        written = rewrite._row(window_of(words, [text, "x" * 40]), _draws(position))
+        prefix, middle, suffix, opens = unwritten(written, vocabulary)
+        parts = [words.decode(part) for part in (prefix, middle, suffix)]
+        assert "".join(parts) == text and opens == vocabulary.lengths[len(parts[1]) - 1]
+        assert [words.encode(part).ids for part in parts] == [prefix, middle, suffix]
+        cuts.add(len(parts[0]))
+    assert len(cuts) >= len(text) - 1
+
+
 def test_windows_keep_their_length_and_depend_on_seed_and_position_alone(
     tokenizer: Tokenizer, vocabulary: InfillVocabulary
 ) -> None:
     shape = replace(SHAPE, infill_share=0.7, spm_share=0.5, known_length_share=0.5, max_piece_tokens=16)
     ids = np.stack([np.resize(window_of(tokenizer, TEXTS), 65)] * 6)
-    first = InfillRewrite(shape, vocabulary, seed=1)(ids, np.arange(6))
+    first = InfillRewrite(shape, tokenizer.to_str(), seed=1)(ids, np.arange(6))
     assert first.shape == ids.shape and len({row.tobytes() for row in first}) == 6
-    again = InfillRewrite(shape, vocabulary, seed=1)
+    again = InfillRewrite(shape, tokenizer.to_str(), seed=1)
     for position in (4, 2, 5):
         assert np.array_equal(again(ids[:1], np.array([position]))[0], first[position])
-    assert not np.array_equal(InfillRewrite(shape, vocabulary, seed=2)(ids, np.arange(6)), first)
+    assert not np.array_equal(InfillRewrite(shape, tokenizer.to_str(), seed=2)(ids, np.arange(6)), first)
 
 
 def test_the_holes_never_change_between_releases(tokenizer: Tokenizer, vocabulary: InfillVocabulary) -> None:
     # A run continues with the holes it began with; other ones need a new REWRITE_KIND.
     ids = np.arange(50, 67)
-    rewrite = InfillRewrite(replace(SHAPE, spm_share=0.5, known_length_share=0.0), vocabulary, seed=7)
+    rewrite = InfillRewrite(replace(SHAPE, spm_share=0.5, known_length_share=0.0), tokenizer.to_str(), seed=7)
     written = rewrite(np.stack([ids] * 2), np.array([0, 1]))
     assert written.tolist() == GOLDEN
 
 
 def test_shares_are_held_over_many_documents(tokenizer: Tokenizer, vocabulary: InfillVocabulary) -> None:
-    shape = replace(SHAPE, infill_share=0.4, spm_share=0.25, known_length_share=0.5, max_span_tokens=None)
-    rewrite = InfillRewrite(shape, vocabulary, seed=3)
+    shape = replace(SHAPE, infill_share=0.4, spm_share=0.25, known_length_share=0.5, max_span_characters=None)
+    rewrite = InfillRewrite(shape, tokenizer.to_str(), seed=3)
     ids = window_of(tokenizer, ["dis manibus"])
     rows = [rewrite._row(ids, _draws(position)) for position in range(3000)]
     first = np.array([row[0] for row in rows])
@@ -173,7 +190,8 @@ def test_long_documents_are_cut_into_pieces_that_each_get_a_hole(
     tokenizer: Tokenizer, vocabulary: InfillVocabulary
 ) -> None:
     ids = np.array(tokenizer.encode("dis manibus " * 40).ids)
-    written = InfillRewrite(replace(SHAPE, max_piece_tokens=32), vocabulary, seed=1)(ids[None], np.array([0]))[0]
+    rewrite = InfillRewrite(replace(SHAPE, max_piece_tokens=32), tokenizer.to_str(), seed=1)
+    written = rewrite(ids[None], np.array([0]))[0]
     ends = np.flatnonzero(written == 0)
     lengths = np.diff(ends) - 4  # what a piece held before the infilling tokens and EOS came to it
     assert len(ends) > 8 and lengths.min() >= 4 and lengths.max() <= 32
@@ -208,7 +226,7 @@ CONFIG = infill.Config.model_validate(
         "infill_share": 1.0,
         "spm_share": 1.0,
         "known_length_share": 1.0,
-        "max_span_tokens": 2,
+        "max_span_characters": 2,
     }
 )
 

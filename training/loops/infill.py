@@ -2,7 +2,6 @@
 
 import threading
 
-from ingot.infill_tokens import read_infill_vocabulary
 from ingot.storage import Store
 from training.infilling import InfillRewrite
 from training.job import Job, Outcome
@@ -14,6 +13,6 @@ def train(job: Job, stop: threading.Event, *, rank: int, num_ranks: int) -> Outc
     """As `training.loops.pretrain.train`."""
     config = Config.model_validate(job.config)
     store = Store(job.store_root, scratch_root=job.scratch_root)
-    vocabulary = read_infill_vocabulary(store.read_bytes(f"{job.data.tokenizer_key}/tokenizer.json").decode())
-    rewrite = InfillRewrite(hole_shape(config), vocabulary, seed=config.seed)
+    tokenizer_json = store.read_bytes(f"{job.data.tokenizer_key}/tokenizer.json").decode()
+    rewrite = InfillRewrite(hole_shape(config), tokenizer_json, seed=config.seed)
     return pretrain.train(job, stop, rank=rank, num_ranks=num_ranks, config=config, rewrite=rewrite)

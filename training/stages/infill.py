@@ -50,11 +50,11 @@ class Config(pretrain.Config):
         description="Share of holes whose length in characters is stated, where the tokenizer has a token for it; "
         "half, so that the model can do both.",
     )
-    max_span_tokens: int | None = Field(
+    max_span_characters: int | None = Field(
         default=None,
         ge=1,
-        description="Holes are 1 to so many tokens long, each length as likely; unset: between two cuts anywhere, as "
-        "published for code.",
+        description="Holes are 1 to so many characters long, each length as likely; unset: between two cuts anywhere, "
+        "as published for code.",
     )
     max_piece_tokens: int | None = Field(
         default=None,
