@@ -154,3 +154,26 @@ def test_a_hole_longer_than_the_context_is_refused(folder: Path) -> None:
 def test_a_model_without_infilling_tokens_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="tokenizer.infill_lengths"):
         Infiller(TransformersModel(make_model_folder(tmp_path)))
+
+
+class Oracle:
+    """A reader that knows one filling."""
+
+    def propose(self, hole: Hole, *, beam: int) -> list[str]:
+        return ["qj"[: hole.num_characters or 0]]
+
+    def score(self, hole: Hole, text: str) -> float:
+        return 0.0 if text == "qj"[: len(text)] else -1000.0
+
+
+def test_a_second_reader_proposes_fillings_and_has_its_say_in_their_rank(folder: Path) -> None:
+    hole = Hole("dis ma", "ibus", 2)
+    model = TransformersModel(folder)
+    infiller = Infiller(model, Options(beam=30, top=5), Oracle())
+    (fillings,) = infiller.fill([hole])
+    assert fillings[0].text == "qj" and len(fillings) == 5
+    middle = [*infiller._encode("qj"), 0]
+    expected = plain_score(model, infiller._prompt(hole) + middle, len(middle))
+    assert fillings[0].infill_score == pytest.approx(expected, abs=2e-4)
+    (without,) = Infiller(model, Options(beam=30, top=4)).fill([hole])
+    assert [filling.text for filling in without] == [filling.text for filling in fillings[1:]]
