@@ -8,13 +8,15 @@ and mixing are index arithmetic when reading. A shard that did not change is not
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from datasets_pipeline.parallel import Killed, Pool
+from ingot import infill_tokens
 from ingot.config import TokenizerConfig
 from ingot.crashpoints import crashpoint
-from ingot.digests import canonical_json, fingerprint, sha256_file, sha256_hex
+from ingot.digests import canonical_json, fingerprint, sha256_file, sha256_hex, without_none
 from ingot.errors import DataError, IntegrityError
 from ingot.manifest import Manifest, Split
 from ingot.parquet import read_table
@@ -52,11 +54,11 @@ def train_tokenizer(store: Store, manifest: Manifest, config: TokenizerConfig) -
     # Worker threads of the library would only compete with the run's own processes.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = _pre_tokenizer(config)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=config.vocab_size,
-        special_tokens=[END_OF_TEXT],
+        special_tokens=[END_OF_TEXT, *_infill_tokens(config)],
         initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -85,13 +87,27 @@ def train_tokenizer(store: Store, manifest: Manifest, config: TokenizerConfig) -
     return TokenizerRef(key, digest, tokenizer.get_vocab_size(), reused=False)
 
 
+def _pre_tokenizer(config: TokenizerConfig) -> Any:
+    """Merges stay within what this cuts: words, or single characters."""
+    from tokenizers import Regex, pre_tokenizers
+
+    if not config.characters:
+        return pre_tokenizers.ByteLevel(add_prefix_space=False)
+    each = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+    return pre_tokenizers.Sequence([each, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def _infill_tokens(config: TokenizerConfig) -> list[str]:
+    return [] if config.infill_lengths is None else infill_tokens.names(config.infill_lengths)
+
+
 def _tokenizer_key(manifest: Manifest, config: TokenizerConfig) -> str:
     import tokenizers
 
     return "tokenizers/" + fingerprint(
         "tokenizer",
         TOKENIZER_VERSION,
-        values=config.model_dump(mode="json"),
+        values=without_none(config.model_dump(mode="json")),
         inputs={"corpus": manifest.identity.root_digest},
         versions={"tokenizers": tokenizers.__version__},
     )

@@ -167,6 +167,26 @@ class TokenizerConfig(_Section):
 
     vocab_size: int = Field(default=4096, ge=258, le=1 << 20, description="Entries, special tokens included.")
     max_training_bytes: int = Field(default=64 << 20, ge=1024, description="Bytes of text the merges are learnt from.")
+    characters: Literal[True] | None = Field(
+        default=None,
+        description="True: no entry is longer than a character, so that a hole can begin and end anywhere (rare "
+        "characters stay several bytes); unset: entries are pieces of words, which makes texts shorter.",
+    )
+    infill_lengths: int | None = Field(
+        default=None,
+        ge=0,
+        le=256,
+        description="Reserves the tokens of infilling, with one to state each length of a hole from 1 to so many "
+        "characters; unset: none are reserved, because a model that never sees them only pays for them.",
+    )
+
+    @model_validator(mode="after")
+    def _has_room(self) -> "TokenizerConfig":
+        least = 257 + (0 if self.infill_lengths is None else 3 + self.infill_lengths)
+        if self.vocab_size < least:
+            message = f"{self.vocab_size} has no room for 256 bytes and the special tokens; the least is {least}"
+            raise Refused(message, "vocab_size")
+        return self
 
 
 class GateSection(_Section):
@@ -335,6 +355,9 @@ class Recipe(BaseModel):
                 place = f"train.{index} (stage {stage.name})"
                 raise Refused("the first stage has nothing to start from; write 'start: mini/3', or put a stage before "
                               "it", place)  # fmt: skip
+            if getattr(module, "NEEDS_INFILL_TOKENS", False) and self.tokenizer.infill_lengths is None:
+                message = "unset, and the stage writes tokens around holes that it reserves; set it, for example to 20"
+                raise Refused(f"stage {stage.name}: {message}", "tokenizer.infill_lengths")
             check = getattr(module, "check", None) or getattr(module, "plan", None)
             if check is not None:
                 try:

@@ -76,6 +76,11 @@ class Sampler:
         bounds = [self.rows_per_step * index // num_ranks for index in (rank, rank + 1)]
         return self.windows(step)[bounds[0] : bounds[1]]
 
+    def rank_positions(self, step: int, *, rank: int, num_ranks: int) -> NDArray[np.int64]:
+        """Where in the run's endless order the windows of `rank_windows` stand, counted from 0."""
+        bounds = [self.rows_per_step * index // num_ranks for index in (rank, rank + 1)]
+        return step * self.rows_per_step + np.arange(bounds[0], bounds[1], dtype=np.int64)
+
     def times_read(self, num_steps: int) -> NDArray[np.int64]:
         """How often each of the W windows was read by the first num_steps updates."""
         epochs, rest = divmod(num_steps * self.rows_per_step, self.num_windows)

@@ -90,6 +90,11 @@ class MixtureSampler:
         bounds = [self.rows_per_step * index // num_ranks for index in (rank, rank + 1)]
         return self.windows(step)[bounds[0] : bounds[1]]
 
+    def rank_positions(self, step: int, *, rank: int, num_ranks: int) -> NDArray[np.int64]:
+        """Where in the mixture's endless order the windows of `rank_windows` stand, counted from 0."""
+        bounds = [self.rows_per_step * index // num_ranks for index in (rank, rank + 1)]
+        return self.first_row + step * self.rows_per_step + np.arange(bounds[0], bounds[1], dtype=np.int64)
+
     def rows_read(self, num_steps: int) -> list[tuple[int, int]]:
         """Of each part its own rows [first, end) that the first num_steps updates read."""
         first = self.shares.counts_at(self.first_row)

@@ -8,13 +8,16 @@ import importlib
 import json
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM
 from transformers.utils import logging as transformers_logging
@@ -46,6 +49,9 @@ logger = logging.getLogger(__name__)
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 GROUP_TIMEOUT = timedelta(minutes=30)
 
+Rewrite = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
+"""(windows [B, T+1], their positions in the run [B]) -> windows of the same shape."""
+
 
 @dataclass
 class Run:
@@ -66,9 +72,11 @@ class Run:
     environment: dict[str, Any]
     exact: bool = True
     start_step: int = 0
+    rewrite: Rewrite | None = None
+    """What the stage does to windows after they are read; None leaves them as they are."""
 
 
-def set_up_run(job: Job, *, rank: int, num_ranks: int) -> Run:
+def set_up_run(job: Job, *, rank: int, num_ranks: int, rewrite: Rewrite | None = None) -> Run:
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(job.threads)
     device = _open_device()
@@ -110,6 +118,7 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int) -> Run:
         metrics=MetricsWriter(job.run_dir),
         environment=environment_record(threads=job.threads, num_ranks=num_ranks, device=name),
         exact=device.type == "cpu",
+        rewrite=rewrite,
     )
 
 

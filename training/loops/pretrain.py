@@ -22,14 +22,19 @@ from ingot.errors import TrainingError
 from training.job import Job, Outcome
 from training.metrics import Heartbeat
 from training.optimizers import learning_rate_factor
-from training.runs import Run, resume_run, save_run, set_up_run
+from training.runs import Rewrite, Run, resume_run, save_run, set_up_run
 
 logger = logging.getLogger(__name__)
 
 
-def train(job: Job, stop: threading.Event, *, rank: int, num_ranks: int) -> Outcome:
-    """Train until the last step or until asked to stop; every rank returns the same outcome."""
-    run = set_up_run(job, rank=rank, num_ranks=num_ranks)
+def train(
+    job: Job, stop: threading.Event, *, rank: int, num_ranks: int, rewrite: Rewrite | None = None
+) -> Outcome:
+    """Train until the last step or until asked to stop; every rank returns the same outcome.
+
+    rewrite is what a stage does to windows after they are read; None leaves them as they are.
+    """
+    run = set_up_run(job, rank=rank, num_ranks=num_ranks, rewrite=rewrite)
     try:
         resumed = resume_run(run)
         if resumed is not None and resumed.step == run.plan.total_steps:
@@ -135,9 +140,13 @@ def _accumulate(run: Run, step: int, step_loss: torch.Tensor) -> None:
     """Add this rank's share of the step to the gradients and to step_loss (mean nats per token, no z-loss)."""
     config = run.config
     windows = run.sampler.rank_windows(step, rank=run.rank, num_ranks=run.num_ranks)
+    positions = run.sampler.rank_positions(step, rank=run.rank, num_ranks=run.num_ranks)
     for first in range(0, len(windows), config.micro_batch_rows):
         rows = windows[first : first + config.micro_batch_rows]
-        ids_BT = torch.from_numpy(run.stream.read_windows(rows, config.sequence_length))
+        ids = run.stream.read_windows(rows, config.sequence_length)
+        if run.rewrite is not None:
+            ids = run.rewrite(ids, positions[first : first + config.micro_batch_rows])
+        ids_BT = torch.from_numpy(ids)
         if run.device.type == "cuda":
             ids_BT = ids_BT.pin_memory().to(run.device, non_blocking=True)
         with _autocast(run.device):
