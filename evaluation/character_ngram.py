@@ -2,8 +2,8 @@
 
 Interpolated Kneser-Ney with one discount an order, as `evaluation.baselines.ngram_nats` has it for bytes (Chen and
 Goodman 1999, section 2.7). A hypothesis is scored with the characters before the hole, and at the end with the
-`order - 1` characters behind it: all that an n-gram can see of the other side. numpy; 1 GB of memory for 40 million
-characters and six orders, and about 30 ms a hole.
+`order - 1` characters behind it: all that an n-gram can see of the other side. numpy; 3 GB of memory for 43 million
+characters and six orders.
 """
 
 from collections.abc import Sequence
