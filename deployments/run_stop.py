@@ -157,8 +157,8 @@ def _own_user() -> int:
 def _end_everything(server: Server, run_id: str, why: str) -> None:
     """Subflows first: a parent that has ended must not have children that run."""
     for run in (*reversed(subflow_runs(server, run_id)), server.get(f"/flow_runs/{run_id}")):
-        # One that was killed while it started has been called crashed by its worker.
-        is_miscalled = run["id"] == run_id and run["state_type"] in ("CRASHED", "FAILED")
+        # One that was stopped while it started has been called crashed, by its worker or by Prefect within it.
+        is_miscalled = run["state_type"] == "CRASHED" or (run["id"] == run_id and run["state_type"] == "FAILED")
         if run["state_type"] not in ENDED or is_miscalled:
             prefect_api.end_run(server, run["id"], "CANCELLED", why)
 
