@@ -58,7 +58,7 @@ class Run:
     stream: TokenStream
     sampler: Sampler
     model: LlamaForCausalLM
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
     metrics: MetricsWriter
     environment: dict[str, Any]
     exact: bool = True
@@ -108,6 +108,7 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int) -> Run:
             learning_rate=planned.learning_rate,
             betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
+            name=config.optimizer,
         ),
         metrics=MetricsWriter(job.run_dir),
         environment=environment_record(threads=job.threads, num_ranks=num_ranks, device=name),
