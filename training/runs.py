@@ -36,6 +36,7 @@ from training.job import METRICS_FILE, Job
 from training.metrics import MetricsWriter
 from training.models import build_model
 from training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer
+from training.spikes import SpikeWatch, watch_for
 from training.stages.pretrain import Config, Plan, plan
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     metrics: MetricsWriter
     environment: dict[str, Any]
+    spikes: SpikeWatch | None = None
     exact: bool = True
     start_step: int = 0
 
@@ -112,6 +114,7 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int) -> Run:
         ),
         metrics=MetricsWriter(job.run_dir),
         environment=environment_record(threads=job.threads, num_ranks=num_ranks, device=name),
+        spikes=watch_for(config.skip_spikes, None, device),
         exact=device.type == "cpu",
     )
 
@@ -151,6 +154,8 @@ def resume_run(run: Run) -> CheckpointRef | None:
             )
         restore_optimizer(run.model, run.optimizer, load_file(files["optimizer.safetensors"]))
         _restore_random_state(state["random"])
+        if run.spikes is not None:
+            run.spikes.restore(state["spikes"])
         if run.rank == 0:
             run.metrics.restart(files[METRICS_FILE])
     run.start_step = ref.step
@@ -213,6 +218,8 @@ def _write_folder(run: Run, done: int, folder: Path) -> None:
         "sampler": run.sampler.record(),
         "random": _random_state(),
     }
+    if run.spikes is not None:
+        state["spikes"] = run.spikes.record()
     (folder / "state.json").write_text(json.dumps(state, sort_keys=True))
     run.metrics.copy_to(folder)
 

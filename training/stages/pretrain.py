@@ -24,6 +24,7 @@ from training.optimizers import (
     default_learning_rate,
     default_warmup_steps,
 )
+from training.spikes import SkipSpikes
 
 VERSION = "1"
 STAGE = "pretrain"
@@ -83,6 +84,11 @@ class Config(BaseModel):
         description="muon orthogonalises the updates of the blocks' matrices, at AdamW's rates; adamw, which every "
         "published recipe of a small model was tuned with.",
     )
+    skip_spikes: SkipSpikes | None = Field(
+        default=None,
+        description="Skip the update of a step whose loss or gradient norm leaves the range of the last ones; unset: "
+        "every finite update is made, which small models bear.",
+    )
     gpus: int | None = Field(
         default=None,
         ge=1,
@@ -108,7 +114,7 @@ class Config(BaseModel):
         return self
 
 
-ADDED_OPTIONS = ("optimizer",)
+ADDED_OPTIONS = ("optimizer", "skip_spikes")
 """Options that came later and do nothing by default: left out of the identity then, so that old runs are found."""
 
 
