@@ -1,4 +1,4 @@
-"""Optimizer and schedule: fused AdamW in two groups, and a learning rate that is a function of the step.
+"""Optimizer and schedule: fused AdamW or Muon, and a learning rate that is a function of the step.
 
 The schedule keeps no state, so a resumed run has the rate it would have had. torch is imported on use.
 """
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 DecayShape = Literal["wsd", "cosine"]
+OptimizerName = Literal["adamw", "muon"]
 
 # The fit was made on models of 20M parameters and more; below, it is not extrapolated but held.
 SMALLEST_FITTED_PARAMETERS = 20_000_000
@@ -63,9 +64,17 @@ def learning_rate_factor(
 
 
 def build_optimizer(
-    model: "torch.nn.Module", *, learning_rate: float, betas: tuple[float, float], weight_decay: float
-) -> "torch.optim.AdamW":
-    """Fused AdamW; weight decay acts on the matrices of the blocks and head, not on embeddings and norms."""
+    model: "torch.nn.Module",
+    *,
+    learning_rate: float,
+    betas: tuple[float, float],
+    weight_decay: float,
+    name: OptimizerName = "adamw",
+) -> "torch.optim.Optimizer":
+    """Fused AdamW, or Muon for the blocks' matrices and fused AdamW for the rest (`training/muon.py`).
+
+    Weight decay acts on the matrices of the blocks and head, not on embeddings and norms.
+    """
     import torch
 
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
@@ -74,6 +83,20 @@ def build_optimizer(
     for parameter in model.parameters():
         plain = parameter.ndim < 2 or id(parameter) in embeddings
         (free if plain else decayed).append(parameter)
+    if name == "muon":
+        from training.muon import Muon, is_orthogonalised
+
+        head = model.get_output_embeddings()  # type: ignore[operator]  # a Hugging Face model
+        outside = embeddings | {id(parameter) for parameter in head.parameters()}
+        chosen = {id(p) for named, p in model.named_parameters() if is_orthogonalised(named, p, outside)}
+        matrices = [parameter for parameter in decayed if id(parameter) in chosen]
+        others = [parameter for parameter in decayed if id(parameter) not in chosen]
+        groups = [
+            {"params": matrices, "weight_decay": weight_decay, "muon": True},
+            {"params": others, "weight_decay": weight_decay},
+            {"params": free, "weight_decay": 0.0},
+        ]
+        return Muon([group for group in groups if group["params"]], learning_rate=learning_rate, betas=betas)
     return torch.optim.AdamW(
         [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}],
         lr=learning_rate,
@@ -96,9 +119,7 @@ def restore_optimizer(
     model: "torch.nn.Module", optimizer: "torch.optim.Optimizer", tensors: dict[str, "torch.Tensor"]
 ) -> None:
     """Put back what `optimizer_tensors` took; raises KeyError when a moment of a parameter is missing."""
+    orthogonal = {id(p) for group in optimizer.param_groups if group.get("muon") for p in group["params"]}
     for name, parameter in model.named_parameters():
-        optimizer.state[parameter] = {
-            "step": tensors[f"step/{name}"].to(parameter.device),
-            "exp_avg": tensors[f"exp_avg/{name}"].to(parameter.device),
-            "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(parameter.device),
-        }
+        moments = ("momentum",) if id(parameter) in orthogonal else ("step", "exp_avg", "exp_avg_sq")
+        optimizer.state[parameter] = {moment: tensors[f"{moment}/{name}"].to(parameter.device) for moment in moments}

@@ -42,6 +42,7 @@ from training.metrics import MetricsWriter
 from training.mixtures import MixtureSampler, MixtureStream, open_stream, reading_plan
 from training.models import build_model
 from training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer
+from training.spikes import SpikeWatch, watch_for
 from training.stages.pretrain import Config, Plan, plan
 
 logger = logging.getLogger(__name__)
@@ -67,9 +68,10 @@ class Run:
     stream: TokenStream | MixtureStream
     sampler: Sampler | MixtureSampler
     model: LlamaForCausalLM
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
     metrics: MetricsWriter
     environment: dict[str, Any]
+    spikes: SpikeWatch | None = None
     exact: bool = True
     start_step: int = 0
     rewrite: Rewrite | None = None
@@ -114,9 +116,11 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int, rewrite: Rewrite | None =
             learning_rate=planned.learning_rate,
             betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
+            name=config.optimizer,
         ),
         metrics=MetricsWriter(job.run_dir),
         environment=environment_record(threads=job.threads, num_ranks=num_ranks, device=name),
+        spikes=watch_for(config.skip_spikes, None, device),
         exact=device.type == "cpu",
         rewrite=rewrite,
     )
@@ -164,6 +168,8 @@ def resume_run(run: Run) -> CheckpointRef | None:
             )
         restore_optimizer(run.model, run.optimizer, load_file(files["optimizer.safetensors"]))
         _restore_random_state(state["random"])
+        if run.spikes is not None:
+            run.spikes.restore(state["spikes"])
         if run.rank == 0:
             run.metrics.restart(files[METRICS_FILE])
     run.start_step = ref.step
@@ -236,6 +242,8 @@ def _write_folder(run: Run, done: int, folder: Path) -> None:
         "config": run.config.model_dump(mode="json"),
         "learning_rate": run.plan.learning_rate,
     }
+    if run.spikes is not None:
+        state["spikes"] = run.spikes.record()
     (folder / "state.json").write_text(json.dumps(state, sort_keys=True))
     run.metrics.copy_to(folder)
 

@@ -49,7 +49,7 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
     config, planned, job = run.config, run.plan, run.job
     parameters = list(run.model.parameters())
     gradients, step_loss, stop_votes, shared = _flat_gradients(parameters, run.device)
-    # Sticky: once a step was not finite no later one updates, until the next look at it.
+    # bad_step is sticky: once a step was not finite no later one updates, until the next look at it.
     not_finite = torch.zeros((), device=run.device)
     bad_step = torch.full((), -1, dtype=torch.int64, device=run.device)
     run.optimizer.found_inf = not_finite  # type: ignore[attr-defined]  # read by the fused kernel
@@ -70,7 +70,10 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
         grad_norm = gradients.norm()
         finite = torch.isfinite(step_loss) & torch.isfinite(grad_norm)
         bad_step.copy_(torch.where((bad_step < 0) & ~finite, step, bad_step))
-        not_finite.copy_((bad_step >= 0).float())
+        skip = bad_step >= 0
+        if run.spikes is not None:
+            skip = skip | run.spikes.is_spike(step_loss, grad_norm)
+        not_finite.copy_(skip.float())
         if config.grad_clip is not None:
             gradients.mul_((config.grad_clip / (grad_norm + 1e-6)).clamp(max=1.0))
         learning_rate = planned.learning_rate * learning_rate_factor(
@@ -103,6 +106,8 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
                 speed = (done - logged_step) * config.batch_tokens / seconds
                 tokens = done * config.batch_tokens
                 epoch = done * planned.rows_per_step / run.sampler.num_windows
+                if run.spikes is not None:
+                    line["skipped_updates"] = run.spikes.skipped.item()
                 run.metrics.write(
                     {
                         "step": done,

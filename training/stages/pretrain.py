@@ -19,7 +19,14 @@ from training.job import StageOutput
 from training.launch import deliver_metrics, run_group
 from training.mixtures import MixtureSampler, sampler_of
 from training.models import ModelConfig, non_embedding_parameters, num_parameters
-from training.optimizers import DecayShape, decay_start, default_learning_rate, default_warmup_steps
+from training.optimizers import (
+    DecayShape,
+    OptimizerName,
+    decay_start,
+    default_learning_rate,
+    default_warmup_steps,
+)
+from training.spikes import SkipSpikes
 
 VERSION = "1"
 STAGE = "pretrain"
@@ -80,6 +87,16 @@ class Config(BaseModel):
         gt=0,
         description="Weight of the squared log-normaliser; 1e-5 steadies large runs, small ones do not need it.",
     )
+    optimizer: OptimizerName = Field(
+        default="adamw",
+        description="muon orthogonalises the updates of the blocks' matrices, at AdamW's rates; adamw, which every "
+        "published recipe of a small model was tuned with.",
+    )
+    skip_spikes: SkipSpikes | None = Field(
+        default=None,
+        description="Skip the update of a step whose loss or gradient norm leaves the range of the last ones; unset: "
+        "every finite update is made, which small models bear.",
+    )
     gpus: int | None = Field(
         default=None,
         ge=1,
@@ -116,9 +133,14 @@ class Config(BaseModel):
         return self.data or ()
 
 
+ADDED_OPTIONS = ("optimizer", "skip_spikes")
+"""Options that came later and do nothing by default: left out of the identity then, so that old runs are found."""
+
+
 def identity_values(config: Config) -> dict[str, Any]:
     """The values the final weights depend on, for the stage's fingerprint; of its data, what no digest of it says."""
-    values = config.model_dump(mode="json", exclude={"checkpoint_every_steps", "log_every_steps", "gpus"})
+    unset = {name for name in ADDED_OPTIONS if getattr(config, name) == Config.model_fields[name].default}
+    values = config.model_dump(mode="json", exclude={"checkpoint_every_steps", "log_every_steps", "gpus", *unset})
     return values | {"data": identity_of_parts(config.parts)}
 
 
