@@ -20,6 +20,7 @@ from ingot.lineage_picture import lineage_html, lineage_mermaid
 from ingot.refs import CheckpointRef, CorpusRef, TokensRef
 from ingot.registered import corpus_address, model_address, model_record
 from ingot.revision import code_revision
+from ingot.storage import Store
 from ingot.tracking_records import RunRecord, as_json
 from tasks import policies
 from tasks.curation import corpus_input, flow_run_id
@@ -28,6 +29,7 @@ from tasks.progress import progress
 from tasks.registered_corpora import show_registered_corpus
 from tasks.runtime import Runtime, current_pool, requested_by, runtime
 from tasks.training_curve import training_curve
+from training.checkpoints import read_manifest
 from training.job import StageOutput
 
 MAX_PARAMS = 20
@@ -215,10 +217,17 @@ def register(
             "num_parameters": checkpoint.num_parameters,
             "approval": recipe.approval,
             "requested_by": requested_by(),
+            **passed_by(here.store, checkpoint),
         },
         actor=here.actor,
     )
     return version
+
+
+def passed_by(store: Store, checkpoint: CheckpointRef) -> dict[str, Any]:
+    """For the ledger: [update, steps of data] of each time the run went back and passed data by; often nothing."""
+    skipped = read_manifest(store, checkpoint.key).sampler.get("skipped")
+    return {"skipped_data": skipped} if skipped else {}
 
 
 @task(name="show model", cache_policy=NO_CACHE, **policies.VIEW)

@@ -7,7 +7,7 @@ the metrics so far. What it was computed on (threads, processor, libraries) is r
 import json
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int) -> Run:
         ),
         metrics=MetricsWriter(job.run_dir),
         environment=environment_record(threads=job.threads, num_ranks=num_ranks, device=name),
-        spikes=watch_for(config.skip_spikes, None, device),
+        spikes=watch_for(config.skip_spikes, config.roll_back, device),
         exact=device.type == "cpu",
     )
 
@@ -128,8 +128,11 @@ def _open_device() -> torch.device:
     return device
 
 
-def resume_run(run: Run) -> CheckpointRef | None:
-    """Continue from the newest valid checkpoint of this run, else begin; None when it begins."""
+def resume_run(run: Run, *, keep_metrics: bool = False) -> CheckpointRef | None:
+    """Continue from the newest valid checkpoint of this run, else begin; None when it begins.
+
+    keep_metrics leaves the lines of metrics.jsonl after the checkpoint where they are.
+    """
     digests = {"data_digest": data_digest(run.job.data), "tokenizer_digest": run.job.data.tokenizer_digest}
     # Rank 0 alone may move damaged checkpoints aside; the others then find the same newest one.
     found = newest_valid(run.store, run.job.fingerprint, expected=digests) if run.rank == 0 else None
@@ -137,7 +140,7 @@ def resume_run(run: Run) -> CheckpointRef | None:
     if run.rank != 0:
         found = newest_valid(run.store, run.job.fingerprint, expected=digests)
     if found is None:
-        _begin(run)
+        _begin(run, keep_metrics=keep_metrics)
         return None
     manifest, ref = found
     changed = differences(manifest.environment, run.environment)
@@ -147,24 +150,26 @@ def resume_run(run: Run) -> CheckpointRef | None:
     with open_checkpoint(run.store, ref.key) as (_, files):
         _load_weights(run.model, files["model.safetensors"], ref.key)
         state = json.loads(files["state.json"].read_text())
-        if Sampler.from_record(state["sampler"]) != run.sampler:
+        sampler = Sampler.from_record(state["sampler"])
+        if replace(sampler, skipped=()) != replace(run.sampler, skipped=()):
             raise TrainingError(
                 f"{ref.key} was read in another order ({state['sampler']}) than this run's ({run.sampler.record()}); "
                 "the fingerprint must change with the recipe"
             )
+        run.sampler = sampler
         restore_optimizer(run.model, run.optimizer, load_file(files["optimizer.safetensors"]))
         _restore_random_state(state["random"])
         if run.spikes is not None:
             run.spikes.restore(state["spikes"])
-        if run.rank == 0:
+        if run.rank == 0 and not keep_metrics:
             run.metrics.restart(files[METRICS_FILE])
     run.start_step = ref.step
     logger.info("continues at step %d of %d", ref.step, run.plan.total_steps)
     return ref
 
 
-def _begin(run: Run) -> None:
-    if run.rank == 0:
+def _begin(run: Run, *, keep_metrics: bool) -> None:
+    if run.rank == 0 and not keep_metrics:
         run.metrics.restart(None)
     start = run.job.start
     if start is None:

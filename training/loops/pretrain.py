@@ -22,7 +22,9 @@ from ingot.errors import TrainingError
 from training.job import Job, Outcome
 from training.metrics import Heartbeat
 from training.optimizers import learning_rate_factor
+from training.rollbacks import Diverged, roll_back
 from training.runs import Run, resume_run, save_run, set_up_run
+from training.skips import data_step
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,11 @@ def train(job: Job, stop: threading.Event, *, rank: int, num_ranks: int) -> Outc
         resumed = resume_run(run)
         if resumed is not None and resumed.step == run.plan.total_steps:
             return Outcome(attempt=job.attempt, status="finished", checkpoint=resumed)
-        return _train_steps(run, stop)
+        while True:
+            try:
+                return _train_steps(run, stop)
+            except Diverged as diverged:
+                roll_back(run, diverged)
     finally:
         if num_ranks > 1:
             dist.destroy_process_group()
@@ -63,11 +69,13 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
         if run.num_ranks > 1:
             dist.all_reduce(shared)
         grad_norm = gradients.norm()
-        finite = torch.isfinite(step_loss) & torch.isfinite(grad_norm)
-        bad_step.copy_(torch.where((bad_step < 0) & ~finite, step, bad_step))
-        skip = bad_step >= 0
+        bad = ~(torch.isfinite(step_loss) & torch.isfinite(grad_norm))
+        spike = None
         if run.spikes is not None:
-            skip = skip | run.spikes.is_spike(step_loss, grad_norm)
+            spike = run.spikes.is_spike(step_loss, grad_norm)
+            bad = bad | run.spikes.lasted
+        bad_step.copy_(torch.where((bad_step < 0) & bad, step, bad_step))
+        skip = bad_step >= 0 if spike is None else (bad_step >= 0) | spike
         not_finite.copy_(skip.float())
         if config.grad_clip is not None:
             gradients.mul_((config.grad_clip / (grad_norm + 1e-6)).clamp(max=1.0))
@@ -89,7 +97,10 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
         stopping = False
         if saves or logs or step == 0 or done % look_every == 0:
             if bad_step.item() >= 0:
-                raise _not_finite(int(bad_step.item()), step_loss.item(), grad_norm.item(), learning_rate)
+                number = int(bad_step.item())
+                if run.spikes is not None and run.spikes.lasted.item():
+                    raise Diverged(number, _spike_lasts(run, number))
+                raise Diverged(number, _not_finite(number, step_loss.item(), grad_norm.item(), learning_rate))
             # The sum of all ranks' votes: they agree on the step to stop after.
             stopping = stop_votes.item() > 0
         if run.rank == 0 and (logs or step == 0):
@@ -100,7 +111,9 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
                 seconds = time.perf_counter() - logged_at
                 speed = (done - logged_step) * config.batch_tokens / seconds
                 tokens = done * config.batch_tokens
-                epoch = done * planned.rows_per_step / run.sampler.num_windows
+                epoch = (data_step(step, run.sampler.skipped) + 1) * planned.rows_per_step / run.sampler.num_windows
+                if run.sampler.skipped:
+                    line["rollbacks"] = len(run.sampler.skipped)
                 if run.spikes is not None:
                     line["skipped_updates"] = run.spikes.skipped.item()
                 run.metrics.write(
@@ -166,4 +179,12 @@ def _not_finite(step: int, loss: float, grad_norm: float, learning_rate: float) 
         f"loss or gradient of step {step} is not finite (now loss {loss}, gradient norm {grad_norm}, learning rate "
         f"{learning_rate:.3g}); the update was not made. Lower train.learning_rate, set train.grad_clip, or add "
         "train.z_loss: 1e-5"
+    )
+
+
+def _spike_lasts(run: Run, step: int) -> TrainingError:
+    assert run.config.roll_back is not None, "only then a spike can last"
+    return TrainingError(
+        f"a spike lasts: {run.config.roll_back.spike_steps} updates in a row up to step {step} were skipped. Lower "
+        "train.learning_rate, lengthen train.warmup_steps, or look at the data of these steps"
     )

@@ -24,7 +24,7 @@ from training.optimizers import (
     default_learning_rate,
     default_warmup_steps,
 )
-from training.spikes import SkipSpikes
+from training.spikes import RollBack, SkipSpikes
 
 VERSION = "1"
 STAGE = "pretrain"
@@ -89,6 +89,11 @@ class Config(BaseModel):
         description="Skip the update of a step whose loss or gradient norm leaves the range of the last ones; unset: "
         "every finite update is made, which small models bear.",
     )
+    roll_back: RollBack | None = Field(
+        default=None,
+        description="Go back to the last checkpoint and pass by the data read since, when a step is not finite or a "
+        "spike lasts; unset: stop before the update, so that a person looks at the rate and the data.",
+    )
     gpus: int | None = Field(
         default=None,
         ge=1,
@@ -114,7 +119,7 @@ class Config(BaseModel):
         return self
 
 
-ADDED_OPTIONS = ("optimizer", "skip_spikes")
+ADDED_OPTIONS = ("optimizer", "skip_spikes", "roll_back")
 """Options that came later and do nothing by default: left out of the identity then, so that old runs are found."""
 
 
