@@ -19,12 +19,14 @@ import torch.nn.functional as F
 
 from ingot.crashpoints import crashpoint
 from ingot.errors import TrainingError
+from training.energy import energy_meter
 from training.job import Job, Outcome
 from training.metrics import Heartbeat
 from training.optimizers import learning_rate_factor
 from training.rollbacks import Diverged, roll_back
 from training.runs import Run, resume_run, save_run, set_up_run
 from training.skips import data_step
+from training.throughput import flops_per_token, peak_flops, peak_memory_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,9 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
     # Looking is free on a CPU and stalls an accelerator, which therefore looks only when it logs.
     look_every = 1 if run.device.type == "cpu" else config.log_every_steps
     heartbeat = Heartbeat(job.run_dir, job.attempt, planned.total_steps) if run.rank == 0 else None
+    meter = energy_meter(run.device, run.num_ranks) if run.rank == 0 else None
+    peak = peak_flops(run.device) * run.num_ranks if run.rank == 0 else 0.0
+    flops = flops_per_token(config.model, job.data.vocab_size, config.sequence_length)
     logged_at, logged_step = time.perf_counter(), run.start_step
 
     for step in range(run.start_step, planned.total_steps):
@@ -123,6 +128,9 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
                         "tokens": tokens,
                         "tokens_per_second": round(speed, 1),
                         "epoch": round(epoch, 4),
+                        "mfu": round(speed * flops / peak, 4),
+                        "peak_memory_bytes": peak_memory_bytes(run.device),
+                        **(meter.used() if meter else {}),
                     }
                 )
                 logger.info("step %d of %d: loss %.4f, %.0f tokens/s", done, planned.total_steps, line["loss"], speed)
