@@ -21,6 +21,7 @@ from ingot.crashpoints import crashpoint
 from ingot.errors import TrainingError
 from training.energy import energy_meter
 from training.job import Job, Outcome
+from training.losses import chunked_loss
 from training.metrics import Heartbeat
 from training.optimizers import learning_rate_factor
 from training.rollbacks import Diverged, roll_back
@@ -168,6 +169,18 @@ def _accumulate(run: Run, step: int, step_loss: torch.Tensor) -> None:
             ids_BT = ids_BT.pin_memory().to(run.device, non_blocking=True)
         with _autocast(run.device):
             hidden_BTD = run.model.model(input_ids=ids_BT[:, :-1], use_cache=False).last_hidden_state
+            if config.loss_chunk_tokens is not None:
+                loss, cross_entropy = chunked_loss(
+                    hidden_BTD.flatten(0, 1),
+                    run.model.lm_head.weight,
+                    ids_BT[:, 1:].flatten(),
+                    chunk_tokens=config.loss_chunk_tokens,
+                    z_loss=config.z_loss,
+                    num_tokens=config.batch_tokens,
+                )
+                step_loss += cross_entropy.detach()
+                loss.backward()
+                continue
             logits_BTV = run.model.lm_head(hidden_BTD)
         logits = logits_BTV.float().flatten(0, 1)
         loss = F.cross_entropy(logits, ids_BT[:, 1:].flatten(), reduction="sum") / config.batch_tokens
