@@ -19,6 +19,7 @@ import torch.nn.functional as F
 
 from ingot.crashpoints import crashpoint
 from ingot.errors import TrainingError
+from training.documents import document_positions
 from training.energy import energy_meter
 from training.job import Job, Outcome
 from training.losses import chunked_loss
@@ -167,8 +168,11 @@ def _accumulate(run: Run, step: int, step_loss: torch.Tensor) -> None:
         ids_BT = torch.from_numpy(run.stream.read_windows(rows, config.sequence_length))
         if run.device.type == "cuda":
             ids_BT = ids_BT.pin_memory().to(run.device, non_blocking=True)
+        positions_BT = document_positions(ids_BT[:, :-1]) if config.document_masking else None
         with _autocast(run.device):
-            hidden_BTD = run.model.model(input_ids=ids_BT[:, :-1], use_cache=False).last_hidden_state
+            hidden_BTD = run.model.model(
+                input_ids=ids_BT[:, :-1], position_ids=positions_BT, use_cache=False
+            ).last_hidden_state
             if config.loss_chunk_tokens is not None:
                 loss, cross_entropy = chunked_loss(
                     hidden_BTD.flatten(0, 1),

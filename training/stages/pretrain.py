@@ -100,6 +100,11 @@ class Config(BaseModel):
         description="Compute the loss over so many tokens at a time, so that the logits of a micro batch never exist; "
         "1024 suit a vocabulary of 50,000 and more. Unset: at once, which is right for small ones.",
     )
+    document_masking: bool = Field(
+        default=False,
+        description="Attention does not cross from one document into another in a window; off, because nanochat "
+        "measured no gain at 2,048 tokens.",
+    )
     gpus: int | None = Field(
         default=None,
         ge=1,
@@ -125,7 +130,7 @@ class Config(BaseModel):
         return self
 
 
-ADDED_OPTIONS = ("optimizer", "skip_spikes", "roll_back", "loss_chunk_tokens")
+ADDED_OPTIONS = ("optimizer", "skip_spikes", "roll_back", "loss_chunk_tokens", "document_masking")
 """Options that came later and do nothing by default: left out of the identity then, so that old runs are found."""
 
 
