@@ -32,6 +32,7 @@ from tasks.runtime import Runtime, current_pool, requested_by, runtime
 from tasks.training_curve import training_curve
 from training import reads
 from training.batches import data_digest
+from training.checkpoints import read_manifest
 from training.job import StageOutput
 
 MAX_PARAMS = 20
@@ -244,6 +245,7 @@ def register(
             "num_parameters": checkpoint.num_parameters,
             "approval": recipe.approval,
             "requested_by": requested_by(),
+            **passed_by(here.store, checkpoint),
         },
         actor=here.actor,
     )
@@ -278,6 +280,12 @@ def corpora_read(store: Store, corpus: CorpusRef, checkpoint: CheckpointRef) -> 
             }
         )
     return sorted(rows, key=lambda row: row["corpus"] != corpus.name)
+
+
+def passed_by(store: Store, checkpoint: CheckpointRef) -> dict[str, Any]:
+    """For the ledger: [update, steps of data] of each time the run went back and passed data by; often nothing."""
+    skipped = read_manifest(store, checkpoint.key).sampler.get("skipped")
+    return {"skipped_data": skipped} if skipped else {}
 
 
 @task(name="show model", cache_policy=NO_CACHE, **policies.VIEW)

@@ -22,8 +22,11 @@ from ingot.digests import digest_of, sha256_file
 from ingot.errors import DataError, IntegrityError
 from ingot.refs import MixtureRef, TokenShard, TokensRef
 from ingot.storage import Store
+from training.skips import Skip, data_ranges, data_step
 
 SAMPLER_KIND = "feistel-windows/1"
+SKIPPING_KIND = "feistel-windows/2"
+"""The same order with data that was passed by, which an older version must not overlook."""
 _ROUNDS = 8
 _DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 
@@ -65,10 +68,12 @@ class Sampler:
     num_windows: int
     sequence_length: int
     rows_per_step: int
+    skipped: tuple[Skip, ...] = ()
+    """Data that the run passed by when it went back to a checkpoint."""
 
     def windows(self, step: int) -> NDArray[np.int64]:
         """The B windows of update number `step` (0-based), in global order."""
-        first = step * self.rows_per_step
+        first = data_step(step, self.skipped) * self.rows_per_step
         return self._at(np.arange(first, first + self.rows_per_step, dtype=np.int64))
 
     def rank_windows(self, step: int, *, rank: int, num_ranks: int) -> NDArray[np.int64]:
@@ -79,10 +84,17 @@ class Sampler:
     def rank_positions(self, step: int, *, rank: int, num_ranks: int) -> NDArray[np.int64]:
         """Where in the run's endless order the windows of `rank_windows` stand, counted from 0."""
         bounds = [self.rows_per_step * index // num_ranks for index in (rank, rank + 1)]
-        return step * self.rows_per_step + np.arange(bounds[0], bounds[1], dtype=np.int64)
+        return data_step(step, self.skipped) * self.rows_per_step + np.arange(bounds[0], bounds[1], dtype=np.int64)
 
     def times_read(self, num_steps: int) -> NDArray[np.int64]:
         """How often each of the W windows was read by the first num_steps updates."""
+        times = np.zeros(self.num_windows, dtype=np.int64)
+        for first, end in data_ranges(num_steps, self.skipped):
+            times += self._times_in_order(end) - self._times_in_order(first)
+        return times
+
+    def _times_in_order(self, num_steps: int) -> NDArray[np.int64]:
+        """The same for a run that passes nothing by."""
         epochs, rest = divmod(num_steps * self.rows_per_step, self.num_windows)
         times = np.full(self.num_windows, epochs, dtype=np.int64)
         opened = permute(np.arange(rest, dtype=np.int64), size=self.num_windows, seed=self.seed, epoch=epochs)
@@ -91,8 +103,10 @@ class Sampler:
 
     def record(self) -> dict[str, Any]:
         """The JSON form kept in state.json and in the checkpoint's manifest."""
+        skipped = {"skipped": [list(skip) for skip in self.skipped]} if self.skipped else {}
         return {
-            "kind": SAMPLER_KIND,
+            "kind": SKIPPING_KIND if self.skipped else SAMPLER_KIND,
+            **skipped,
             "seed": self.seed,
             "num_windows": self.num_windows,
             "sequence_length": self.sequence_length,
@@ -102,12 +116,13 @@ class Sampler:
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "Sampler":
         """Read a record back; raises DataError for a kind this version does not know."""
-        if record.get("kind") != SAMPLER_KIND:
+        if record.get("kind") not in (SAMPLER_KIND, SKIPPING_KIND):
             raise DataError(
-                f"sampler kind {record.get('kind')!r} is unknown; this version reads {SAMPLER_KIND}, "
-                "use the version of Ingot that wrote the checkpoint"
+                f"sampler kind {record.get('kind')!r} is unknown; this version reads {SAMPLER_KIND} and "
+                f"{SKIPPING_KIND}, use the version of Ingot that wrote the checkpoint"
             )
-        return cls(record["seed"], record["num_windows"], record["sequence_length"], record["rows_per_step"])
+        skipped = tuple((update, steps) for update, steps in record.get("skipped", ()))
+        return cls(record["seed"], record["num_windows"], record["sequence_length"], record["rows_per_step"], skipped)
 
     def _at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         epochs = positions // self.num_windows

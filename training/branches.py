@@ -13,6 +13,7 @@ from ingot.storage import Store
 from training.batches import Sampler, data_digest
 from training.checkpoints import CheckpointManifest, read_manifest
 from training.mixtures import MixtureSampler, SamplerPart, check_budget, read_sampler
+from training.skips import data_step
 from training.stages.pretrain import Config, order_of, plan
 
 
@@ -48,6 +49,7 @@ def _onward(trunk: CheckpointManifest, rows_per_step: int) -> MixtureSampler:
     row = trunk.step * sampler.rows_per_step
     if isinstance(sampler, MixtureSampler):
         return replace(sampler, first_row=sampler.first_row + row, rows_per_step=rows_per_step)
+    row = data_step(trunk.step, sampler.skipped) * sampler.rows_per_step
     part = SamplerPart(trunk.corpus, trunk.data_digest, sampler.seed, sampler.num_windows, 1, None)
     return MixtureSampler((part,), sampler.sequence_length, rows_per_step, first_row=row)
 

@@ -23,6 +23,7 @@ from ingot.storage import Store
 from training.batches import SAMPLER_KIND, Sampler, TokenStream, data_digest, permute, sampler_for
 from training.data_parts import OWN, DataPart, integer_weights
 from training.shares import Shares
+from training.skips import Skip
 
 MIXTURE_KIND = "mixture/1"
 
@@ -63,6 +64,11 @@ class MixtureSampler:
     rows_per_step: int
     first_row: int = 0
     """Position of the mixture at which the stage begins; above 0 when it goes on where another run stood."""
+
+    @property
+    def skipped(self) -> tuple[Skip, ...]:
+        """What the run passed by: nothing, a mixture's order has no place for it."""
+        return ()
 
     @cached_property
     def shares(self) -> Shares:

@@ -21,6 +21,7 @@ from ingot.storage import Store
 from training.batches import Sampler, ShardReads, data_digest, shard_reads
 from training.checkpoints import CheckpointManifest, read_manifest
 from training.mixtures import SamplerPart, read_sampler
+from training.skips import data_ranges
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,9 @@ def _corpora(found: CheckpointManifest, step: int) -> Iterator[CorpusReads]:
     T = sampler.sequence_length
     if isinstance(sampler, Sampler):
         order = SamplerPart(found.corpus, found.data_digest, sampler.seed, sampler.num_windows, 1, None)
-        yield CorpusReads(found.corpus, found.data_digest, order, T, 0, step * sampler.rows_per_step)
+        for first, end in data_ranges(step, sampler.skipped):
+            rows = sampler.rows_per_step
+            yield CorpusReads(found.corpus, found.data_digest, order, T, first * rows, end * rows)
         return
     for part, (first, end) in zip(sampler.parts, sampler.rows_read(step), strict=True):
         yield CorpusReads(part.corpus, part.data_digest, part, T, first, end)

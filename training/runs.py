@@ -9,7 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from training.checkpoints import (
 from training.environment import differences, environment_record
 from training.job import METRICS_FILE, Job
 from training.metrics import MetricsWriter
-from training.mixtures import MixtureSampler, MixtureStream, open_stream, reading_plan
+from training.mixtures import MixtureSampler, MixtureStream, open_stream, read_sampler, reading_plan
 from training.models import build_model
 from training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer
 from training.spikes import SpikeWatch, watch_for
@@ -120,10 +120,15 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int, rewrite: Rewrite | None =
         ),
         metrics=MetricsWriter(job.run_dir),
         environment=environment_record(threads=job.threads, num_ranks=num_ranks, device=name),
-        spikes=watch_for(config.skip_spikes, None, device),
+        spikes=watch_for(config.skip_spikes, config.roll_back, device),
         exact=device.type == "cpu",
         rewrite=rewrite,
     )
+
+
+def _order_of(sampler: Sampler | MixtureSampler) -> dict[str, Any]:
+    """The order of a run's data, without what the run passed by."""
+    return (replace(sampler, skipped=()) if isinstance(sampler, Sampler) else sampler).record()
 
 
 def _config_of(job: Job) -> Config:
@@ -142,8 +147,11 @@ def _open_device() -> torch.device:
     return device
 
 
-def resume_run(run: Run) -> CheckpointRef | None:
-    """Continue from the newest valid checkpoint of this run, else begin; None when it begins."""
+def resume_run(run: Run, *, keep_metrics: bool = False) -> CheckpointRef | None:
+    """Continue from the newest valid checkpoint of this run, else begin; None when it begins.
+
+    keep_metrics leaves the lines of metrics.jsonl after the checkpoint where they are.
+    """
     digests = {"data_digest": data_digest(run.job.data), "tokenizer_digest": run.job.data.tokenizer_digest}
     # Rank 0 alone may move damaged checkpoints aside; the others then find the same newest one.
     found = newest_valid(run.store, run.job.fingerprint, expected=digests) if run.rank == 0 else None
@@ -151,7 +159,7 @@ def resume_run(run: Run) -> CheckpointRef | None:
     if run.rank != 0:
         found = newest_valid(run.store, run.job.fingerprint, expected=digests)
     if found is None:
-        _begin(run)
+        _begin(run, keep_metrics=keep_metrics)
         return None
     manifest, ref = found
     changed = differences(manifest.environment, run.environment)
@@ -161,24 +169,27 @@ def resume_run(run: Run) -> CheckpointRef | None:
     with open_checkpoint(run.store, ref.key) as (_, files):
         _load_weights(run.model, files["model.safetensors"], ref.key)
         state = json.loads(files["state.json"].read_text())
-        if state["sampler"] != run.sampler.record():
+        sampler = read_sampler(state["sampler"])
+        if _order_of(sampler) != _order_of(run.sampler):
             raise TrainingError(
                 f"{ref.key} was read in another order ({state['sampler']}) than this run's ({run.sampler.record()}); "
                 "the fingerprint must change with the recipe"
             )
+        if isinstance(sampler, Sampler):
+            run.sampler = sampler  # with what it passed by
         restore_optimizer(run.model, run.optimizer, load_file(files["optimizer.safetensors"]))
         _restore_random_state(state["random"])
         if run.spikes is not None:
             run.spikes.restore(state["spikes"])
-        if run.rank == 0:
+        if run.rank == 0 and not keep_metrics:
             run.metrics.restart(files[METRICS_FILE])
     run.start_step = ref.step
     logger.info("continues at step %d of %d", ref.step, run.plan.total_steps)
     return ref
 
 
-def _begin(run: Run) -> None:
-    if run.rank == 0:
+def _begin(run: Run, *, keep_metrics: bool) -> None:
+    if run.rank == 0 and not keep_metrics:
         run.metrics.restart(None)
     if isinstance(run.sampler, MixtureSampler):
         for line in reading_plan(run.sampler, run.plan.total_steps):

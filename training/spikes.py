@@ -81,6 +81,10 @@ class SpikeWatch:
             self.lasted = self.lasted | (self._in_a_row >= self._lasting_steps)
         return spike
 
+    def start_over(self) -> None:
+        """Forget how many updates in a row were skipped: the data that comes next is other data."""
+        self._in_a_row.zero_()
+
     def record(self) -> dict[str, Any]:
         """What state.json keeps of it; floats come back from JSON exactly."""
         return {

@@ -19,10 +19,16 @@ import torch.nn.functional as F
 
 from ingot.crashpoints import crashpoint
 from ingot.errors import TrainingError
+from training.documents import document_positions
+from training.energy import energy_meter
 from training.job import Job, Outcome
+from training.losses import chunked_loss
 from training.metrics import Heartbeat
 from training.optimizers import learning_rate_factor
+from training.rollbacks import Diverged, roll_back
 from training.runs import Rewrite, Run, resume_run, save_run, set_up_run
+from training.skips import data_step
+from training.throughput import flops_per_token, peak_flops, peak_memory_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +45,11 @@ def train(
         resumed = resume_run(run)
         if resumed is not None and resumed.step == run.plan.total_steps:
             return Outcome(attempt=job.attempt, status="finished", checkpoint=resumed)
-        return _train_steps(run, stop)
+        while True:
+            try:
+                return _train_steps(run, stop)
+            except Diverged as diverged:
+                roll_back(run, diverged)
     finally:
         if num_ranks > 1:
             dist.destroy_process_group()
@@ -56,6 +66,9 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
     # Looking is free on a CPU and stalls an accelerator, which therefore looks only when it logs.
     look_every = 1 if run.device.type == "cpu" else config.log_every_steps
     heartbeat = Heartbeat(job.run_dir, job.attempt, planned.total_steps) if run.rank == 0 else None
+    meter = energy_meter(run.device, run.num_ranks) if run.rank == 0 else None
+    peak = peak_flops(run.device) * run.num_ranks if run.rank == 0 else 0.0
+    flops = flops_per_token(config.model, job.data.vocab_size, config.sequence_length)
     logged_at, logged_step = time.perf_counter(), run.start_step
 
     for step in range(run.start_step, planned.total_steps):
@@ -68,11 +81,13 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
         if run.num_ranks > 1:
             dist.all_reduce(shared)
         grad_norm = gradients.norm()
-        finite = torch.isfinite(step_loss) & torch.isfinite(grad_norm)
-        bad_step.copy_(torch.where((bad_step < 0) & ~finite, step, bad_step))
-        skip = bad_step >= 0
+        bad = ~(torch.isfinite(step_loss) & torch.isfinite(grad_norm))
+        spike = None
         if run.spikes is not None:
-            skip = skip | run.spikes.is_spike(step_loss, grad_norm)
+            spike = run.spikes.is_spike(step_loss, grad_norm)
+            bad = bad | run.spikes.lasted
+        bad_step.copy_(torch.where((bad_step < 0) & bad, step, bad_step))
+        skip = bad_step >= 0 if spike is None else (bad_step >= 0) | spike
         not_finite.copy_(skip.float())
         if config.grad_clip is not None:
             gradients.mul_((config.grad_clip / (grad_norm + 1e-6)).clamp(max=1.0))
@@ -94,7 +109,10 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
         stopping = False
         if saves or logs or step == 0 or done % look_every == 0:
             if bad_step.item() >= 0:
-                raise _not_finite(int(bad_step.item()), step_loss.item(), grad_norm.item(), learning_rate)
+                number = int(bad_step.item())
+                if run.spikes is not None and run.spikes.lasted.item():
+                    raise Diverged(number, _spike_lasts(run, number))
+                raise Diverged(number, _not_finite(number, step_loss.item(), grad_norm.item(), learning_rate))
             # The sum of all ranks' votes: they agree on the step to stop after.
             stopping = stop_votes.item() > 0
         if run.rank == 0 and (logs or step == 0):
@@ -105,7 +123,9 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
                 seconds = time.perf_counter() - logged_at
                 speed = (done - logged_step) * config.batch_tokens / seconds
                 tokens = done * config.batch_tokens
-                epoch = done * planned.rows_per_step / run.sampler.num_windows
+                epoch = (data_step(step, run.sampler.skipped) + 1) * planned.rows_per_step / run.sampler.num_windows
+                if run.sampler.skipped:
+                    line["rollbacks"] = len(run.sampler.skipped)
                 if run.spikes is not None:
                     line["skipped_updates"] = run.spikes.skipped.item()
                 run.metrics.write(
@@ -115,6 +135,9 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
                         "tokens": tokens,
                         "tokens_per_second": round(speed, 1),
                         "epoch": round(epoch, 4),
+                        "mfu": round(speed * flops / peak, 4),
+                        "peak_memory_bytes": peak_memory_bytes(run.device),
+                        **(meter.used() if meter else {}),
                     }
                 )
                 logger.info("step %d of %d: loss %.4f, %.0f tokens/s", done, planned.total_steps, line["loss"], speed)
@@ -154,8 +177,23 @@ def _accumulate(run: Run, step: int, step_loss: torch.Tensor) -> None:
         ids_BT = torch.from_numpy(ids)
         if run.device.type == "cuda":
             ids_BT = ids_BT.pin_memory().to(run.device, non_blocking=True)
+        positions_BT = document_positions(ids_BT[:, :-1]) if config.document_masking else None
         with _autocast(run.device):
-            hidden_BTD = run.model.model(input_ids=ids_BT[:, :-1], use_cache=False).last_hidden_state
+            hidden_BTD = run.model.model(
+                input_ids=ids_BT[:, :-1], position_ids=positions_BT, use_cache=False
+            ).last_hidden_state
+            if config.loss_chunk_tokens is not None:
+                loss, cross_entropy = chunked_loss(
+                    hidden_BTD.flatten(0, 1),
+                    run.model.lm_head.weight,
+                    ids_BT[:, 1:].flatten(),
+                    chunk_tokens=config.loss_chunk_tokens,
+                    z_loss=config.z_loss,
+                    num_tokens=config.batch_tokens,
+                )
+                step_loss += cross_entropy.detach()
+                loss.backward()
+                continue
             logits_BTV = run.model.lm_head(hidden_BTD)
         logits = logits_BTV.float().flatten(0, 1)
         loss = F.cross_entropy(logits, ids_BT[:, 1:].flatten(), reduction="sum") / config.batch_tokens
@@ -175,4 +213,12 @@ def _not_finite(step: int, loss: float, grad_norm: float, learning_rate: float) 
         f"loss or gradient of step {step} is not finite (now loss {loss}, gradient norm {grad_norm}, learning rate "
         f"{learning_rate:.3g}); the update was not made. Lower train.learning_rate, set train.grad_clip, or add "
         "train.z_loss: 1e-5"
+    )
+
+
+def _spike_lasts(run: Run, step: int) -> TrainingError:
+    assert run.config.roll_back is not None, "only then a spike can last"
+    return TrainingError(
+        f"a spike lasts: {run.config.roll_back.spike_steps} updates in a row up to step {step} were skipped. Lower "
+        "train.learning_rate, lengthen train.warmup_steps, or look at the data of these steps"
     )

@@ -26,7 +26,7 @@ from training.optimizers import (
     default_learning_rate,
     default_warmup_steps,
 )
-from training.spikes import SkipSpikes
+from training.spikes import RollBack, SkipSpikes
 
 VERSION = "1"
 STAGE = "pretrain"
@@ -97,6 +97,22 @@ class Config(BaseModel):
         description="Skip the update of a step whose loss or gradient norm leaves the range of the last ones; unset: "
         "every finite update is made, which small models bear.",
     )
+    roll_back: RollBack | None = Field(
+        default=None,
+        description="Go back to the last checkpoint and pass by the data read since, when a step is not finite or a "
+        "spike lasts; unset: stop before the update, so that a person looks at the rate and the data.",
+    )
+    loss_chunk_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Compute the loss over so many tokens at a time, so that the logits of a micro batch never exist; "
+        "1024 suit a vocabulary of 50,000 and more. Unset: at once, which is right for small ones.",
+    )
+    document_masking: bool = Field(
+        default=False,
+        description="Attention does not cross from one document into another in a window; off, because nanochat "
+        "measured no gain at 2,048 tokens.",
+    )
     gpus: int | None = Field(
         default=None,
         ge=1,
@@ -125,6 +141,11 @@ class Config(BaseModel):
     def _data_is_one_mixture(self) -> "Config":
         if self.data is not None:
             check_parts(self.data)
+        if self.roll_back is not None and self.parts:
+            raise ValueError(
+                "roll_back passes data by, and the order of several corpora has no place for that; take roll_back out, "
+                "or train on one corpus"
+            )
         return self
 
     @property
@@ -133,7 +154,7 @@ class Config(BaseModel):
         return self.data or ()
 
 
-ADDED_OPTIONS = ("optimizer", "skip_spikes")
+ADDED_OPTIONS = ("optimizer", "skip_spikes", "roll_back", "loss_chunk_tokens", "document_masking")
 """Options that came later and do nothing by default: left out of the identity then, so that old runs are found."""
 
 
