@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ingot.errors import DataError, RecipeError
 from ingot.refs import MixtureRef, TokensRef, parts_of
 from ingot.storage import Store
-from training.batches import SAMPLER_KIND, Sampler, TokenStream, data_digest, permute, sampler_for
+from training.batches import SAMPLER_KIND, SKIPPING_KIND, Sampler, TokenStream, data_digest, permute, sampler_for
 from training.data_parts import OWN, DataPart, integer_weights
 from training.shares import Shares
 from training.skips import Skip
@@ -252,4 +252,5 @@ def open_stream(
 
 def read_sampler(record: dict[str, Any]) -> Sampler | MixtureSampler:
     """The sampler of a checkpoint's record; DataError for a kind this version does not know."""
-    return Sampler.from_record(record) if record.get("kind") == SAMPLER_KIND else MixtureSampler.from_record(record)
+    is_plain = record.get("kind") in (SAMPLER_KIND, SKIPPING_KIND)
+    return Sampler.from_record(record) if is_plain else MixtureSampler.from_record(record)

@@ -1,5 +1,6 @@
 """Which documents made a checkpoint and how often, through mixtures and starts, against reading every window."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,15 @@ def test_a_stage_that_begins_inside_a_mixture_counts_from_there(books: Books) ->
     start = books.checkpoint("a", data, whole, 9)
     key = books.checkpoint("b", data, later, 11, start=start)
     assert books.answered(key) == books.answered(books.checkpoint("c", data, whole, 20))
+
+
+@pytest.mark.parametrize("step", [1, 6, 7, 25])
+def test_data_that_a_run_passed_by_counts_as_read_by_nobody(books: Books, step: int) -> None:
+    old = books.sets["old@3"]
+    sampler = replace(order(old), skipped=((6, 4), (20, 3)))
+    key = books.checkpoint("a", old, sampler, step)
+    assert books.answered(key) == books.counted((old, sampler, step))
+    assert reads.corpora_read(reads.history_of(books.store, key))["old@3"]["tokens_read"] == step * 4 * T
 
 
 def test_one_document_is_asked_for_by_its_shard_and_row(books: Books) -> None:
