@@ -131,7 +131,8 @@ def is_orthogonalised(name: str, parameter: torch.nn.Parameter, outside: set[int
     outside are the ids of embeddings and head.
     """
     module = name.split(".")[-2] if "." in name else ""
-    return parameter.ndim in (2, 3) and id(parameter) not in outside and module not in ("gate", "router")
+    gate = module.endswith(("gate", "router"))
+    return parameter.ndim in (2, 3) and id(parameter) not in outside and not gate
 
 
 def _gradient(parameter: torch.Tensor) -> torch.Tensor:

@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 from ingot.errors import TrainingError
 from ingot.refs import CheckpointRef
 from ingot.storage import Store
+from training.acceleration import compile_blocks
 from training.batches import Sampler, TokenStream, data_digest
 from training.branches import goes_on, order_from
 from training.checkpoints import (
@@ -96,6 +97,7 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int, rewrite: Rewrite | None =
         config.model, vocab_size=job.data.vocab_size, context_length=config.sequence_length, seed=config.seed
     )
     model.to(device)  # type: ignore[arg-type]  # transformers hides the signature behind a decorator
+    compile_blocks(model.model.layers, device, config.compile)
     held = sum(parameter.numel() for parameter in model.parameters())
     assert held == planned.num_parameters, f"the model holds {held} weights, the plan says {planned.num_parameters}"
     name = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)

@@ -83,7 +83,9 @@ def test_matrices_of_the_blocks_are_muons_and_the_rest_is_adamws() -> None:
     assert groups[2] == {name for name in names.values() if "norm" in name or "embed_tokens" in name}
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.1, 0.0]
     weight = torch.nn.Parameter(torch.zeros(4, 8))
-    assert not is_orthogonalised("model.layers.0.mlp.gate.weight", weight, set())
+    for gate in ("mlp.gate", "mlp.shared_expert_gate", "mlp.router"):
+        assert not is_orthogonalised(f"model.layers.0.{gate}.weight", weight, set())
+    assert is_orthogonalised("model.layers.0.mlp.gate_proj.weight", weight, set())
     experts = torch.nn.Parameter(torch.zeros(4, 8, 8))
     assert is_orthogonalised("model.layers.0.mlp.experts.gate_up_proj", experts, set())
 

@@ -14,7 +14,7 @@ from training.batches import Sampler, documents_by_step
 from training.checkpoints import checkpoint_ref, key_of, open_checkpoint, read_manifest, save_checkpoint
 from training.skips import data_ranges, data_step
 from training.spikes import RollBack, SkipSpikes
-from training.stages.pretrain import Config, identity_values
+from training.stages.pretrain import Config, identity_values, run
 
 POISON = VOCAB_SIZE - 1
 START = "5" * 64
@@ -82,6 +82,14 @@ def test_weights_are_those_of_a_run_without_the_data_that_was_passed_by(
     assert (
         "goes back to the last checkpoint: loss or gradient of step 5" in (poisoned.run_dir / "rank0.log").read_text()
     )
+
+
+def test_two_ranks_go_back_together(place: Place, run_rank: RankRunner, tmp_path: Path) -> None:
+    poisoned = with_poison(dull_steps(), 5).write(place, "a")
+    start = broken_start(poisoned, run_rank, tmp_path / "start")
+    ref = run(GOES_BACK, start, poisoned.tokens, poisoned.output(num_ranks=2))
+    assert ref.step == 12 and read_manifest(place.store, ref.key).sampler["skipped"] == [[3, 3]]
+    assert poisoned.metrics()[-1]["rollbacks"] == 1
 
 
 def test_a_run_killed_after_it_went_back_ends_with_the_same_weights(

@@ -7,11 +7,9 @@ all-reduce a step for everything, one norm, one clip. The update is skipped insi
 when loss or gradient is not finite, so that no device is waited for to find out.
 """
 
-import contextlib
 import logging
 import threading
 import time
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -19,6 +17,7 @@ import torch.nn.functional as F
 
 from ingot.crashpoints import crashpoint
 from ingot.errors import TrainingError
+from training.acceleration import autocast
 from training.documents import document_positions
 from training.energy import energy_meter
 from training.job import Job, Outcome
@@ -178,7 +177,7 @@ def _accumulate(run: Run, step: int, step_loss: torch.Tensor) -> None:
         if run.device.type == "cuda":
             ids_BT = ids_BT.pin_memory().to(run.device, non_blocking=True)
         positions_BT = document_positions(ids_BT[:, :-1]) if config.document_masking else None
-        with _autocast(run.device):
+        with autocast(run.device, config.precision):
             hidden_BTD = run.model.model(
                 input_ids=ids_BT[:, :-1], position_ids=positions_BT, use_cache=False
             ).last_hidden_state
@@ -201,11 +200,6 @@ def _accumulate(run: Run, step: int, step_loss: torch.Tensor) -> None:
         if config.z_loss is not None:
             loss = loss + config.z_loss * logits.logsumexp(-1).square().sum() / config.batch_tokens
         loss.backward()
-
-
-def _autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    # float32 on a CPU: bfloat16 is slow where the units are missing, and rounds by machine.
-    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else contextlib.nullcontext()
 
 
 def _not_finite(step: int, loss: float, grad_norm: float, learning_rate: float) -> TrainingError:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ingot.errors import IntegrityError, RecipeError
 from ingot.refs import CheckpointRef, MixtureRef, TokensRef
 from ingot.storage import Store
+from training.acceleration import Precision
 from training.batches import Sampler, data_digest
 from training.checkpoints import key_of, list_steps, read_manifest, verify_checkpoint
 from training.data_parts import DataPart, check_parts
@@ -113,6 +114,16 @@ class Config(BaseModel):
         description="Attention does not cross from one document into another in a window; off, because nanochat "
         "measured no gain at 2,048 tokens.",
     )
+    precision: Precision | None = Field(
+        default=None,
+        description="Of matrix products, weights staying float32; unset: bfloat16 on a GPU, float32 on a CPU, which is "
+        "often slow in bfloat16.",
+    )
+    compile: bool | None = Field(
+        default=None,
+        description="Compile the blocks at the first step, within rounding of what they are; unset: on a GPU, because "
+        "on a CPU a short run ends before it pays.",
+    )
     gpus: int | None = Field(
         default=None,
         ge=1,
@@ -154,7 +165,15 @@ class Config(BaseModel):
         return self.data or ()
 
 
-ADDED_OPTIONS = ("optimizer", "skip_spikes", "roll_back", "loss_chunk_tokens", "document_masking")
+ADDED_OPTIONS = (
+    "optimizer",
+    "skip_spikes",
+    "roll_back",
+    "loss_chunk_tokens",
+    "document_masking",
+    "precision",
+    "compile",
+)
 """Options that came later and do nothing by default: left out of the identity then, so that old runs are found."""
 
 
