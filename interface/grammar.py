@@ -113,7 +113,7 @@ def parser() -> _Parser:
     clusters.add_argument("id", nargs="?", help="id of a document: the members of its cluster")
     clusters.add_argument("--source", help="only clusters with a member in this source")
     clusters.add_argument("--limit", type=_count, default=20, help="how many to print, the largest first (default 20)")
-    plan = add("plan", "what a curation will do and cost, from a sample of the files; exit code 3 when it will not fit",
+    plan = add("plan", "what a curation will do and cost, from a sample, and how its stages train; exit code 3: no fit",
                recipe)  # fmt: skip
     plan.add_argument("--share", type=_share, default=0.001, help="of each source's files (default 0.001)")
     plan.add_argument("--files", type=_count, default=400, help="of each source, at least (default 400)")

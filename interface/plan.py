@@ -1,4 +1,7 @@
-"""`ingot plan`: what a curation will do and cost, from a sample; exit code 3 when it will not fit."""
+"""`ingot plan`: what a curation will do and cost, from a sample, and what its stages will train.
+
+Exit code 3 when it will not fit, 2 when a large model's batch or learning rate is far off the published rules.
+"""
 
 import sys
 from argparse import Namespace
@@ -7,19 +10,21 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ingot import manifest
-from ingot.errors import WillNotFitError
+from ingot.errors import RecipeError, WillNotFitError
 from interface.context import open_settings, open_store
 from interface.output import Printer, progress_bars
 from interface.runs import open_order
 
 if TYPE_CHECKING:
     from datasets_pipeline.insight.plan import Plan
+    from training.stage_plans import StagePlan
 
 
 def plan(options: Namespace, printer: Printer) -> int:
     """`ingot plan`."""
     from datasets_pipeline.insight.plan import plan as planned
     from datasets_pipeline.parallel import open_pool
+    from training.stage_plans import plan_stages
 
     order = open_order(options, reads=True)
     settings = open_settings()
@@ -35,10 +40,18 @@ def plan(options: Namespace, printer: Printer) -> int:
             at_least=options.files, last=last, on_progress=report,
         )  # fmt: skip
     _print(found, order.recipe.corpus, bool(known), printer)
-    printer.result({"curation": asdict(found)})
+    stages = plan_stages(order.recipe, corpus_tokens=found.tokens)
+    for stage in stages:
+        _print_stage(stage, printer)
+    printer.result({"curation": asdict(found), "training": [asdict(stage) for stage in stages]})
     for refusal in found.refusals:
         print(f"{WillNotFitError.code}: {refusal}", file=sys.stderr)
-    return WillNotFitError.exit_code if found.refusals else 0
+    refused = [refusal for stage in stages for refusal in stage.refusals]
+    for refusal in refused:
+        print(f"{RecipeError.code}: {refusal}", file=sys.stderr)
+    if found.refusals:
+        return WillNotFitError.exit_code
+    return RecipeError.exit_code if refused else 0
 
 
 def _print(found: "Plan", corpus: str, has_versions: bool, printer: Printer) -> None:
@@ -77,3 +90,15 @@ def _print(found: "Plan", corpus: str, has_versions: bool, printer: Printer) -> 
     )
     if has_versions:
         printer.line(f"  of files that {corpus}'s last run has read already, time and store are needed no more")
+
+
+def _print_stage(stage: "StagePlan", printer: Printer) -> None:
+    from training.stage_plans import number
+
+    printer.heading(f"Training, {stage.name}")
+    printer.table([[row.name, number(row.value), row.rule] for row in stage.values], ["", "value", "rule"])
+    for check in stage.checks:
+        said = ", ".join(f"{number(rule.value)} ({rule.source})" for rule in check.rules)
+        printer.line(f"  {check.name} {number(check.value)}; rules say {said}")
+    for warning in stage.warnings:
+        printer.line(f"  warning: {warning}")

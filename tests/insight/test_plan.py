@@ -155,6 +155,26 @@ def test_what_will_not_fit_is_refused_with_the_remedy(
     assert not list((tmp_path / "home" / "scratch").glob("*/0.02")), "the scratch store stays behind"
 
 
+def test_a_large_model_far_off_the_rules_is_refused_with_what_to_set(
+    road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import yaml
+
+    for name, value in (("STORE", road.store.root), ("HOME", str(tmp_path / "home")), ("WORKERS", "0")):
+        monkeypatch.setenv(f"INGOT_{name}", value)
+    stage = {"stage": "pretrain", "model": {"family": "llama", "layers": 12, "width": 768}, "tokens": 2_000_000_000}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**road.corpus.recipe, "train": [stage]}))
+    assert main(["plan", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert "INGOT-RECIPE: train.0.batch_tokens 4,096 is more than 3 times below what 3 rules say" in err
+    assert "488,282" in out and "arXiv:2503.04715" in out
+    path.write_text(yaml.safe_dump({**road.corpus.recipe, "train": [{**stage, "batch_tokens": 131_072}]}))
+    assert main(["plan", str(path), "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["training"]
+    assert {row["name"]: row["value"] for row in told["values"]}["steps"] == 15_259 and told["refusals"] == []
+
+
 def test_the_meter_sees_the_work_of_children_that_live_on() -> None:
     import subprocess
     import sys
