@@ -16,6 +16,7 @@ import logging
 import math
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ Items = list[dict[str, Any]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--home", type=Path, default=Path("/tmp/ingot-infill"))
+    parser.add_argument("--home", type=Path, default=Path(tempfile.gettempdir()) / "ingot-infill")
     parser.add_argument("--holes", choices=("test", "development"), default="test")
     parser.add_argument("--short", action="store_true", help="eight minutes at most, with a band")
     parser.add_argument("--no-ngram", action="store_true", help="leave the baseline out")

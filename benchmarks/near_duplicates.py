@@ -39,12 +39,12 @@ from datatrove.pipeline.readers import JsonlReader
 from datatrove.utils.typeshelper import Languages
 folder, config = sys.argv[1], MinhashConfig()
 def run(*steps):
-    LocalPipelineExecutor(list(steps), tasks=1, workers=1, logging_dir=None).run()
+    LocalPipelineExecutor(list(steps), tasks=1, workers=1, logging_dir=folder + "/logs").run()
 if __name__ == "__main__":
     run(JsonlReader(folder + "/in", text_key="text", id_key="n"),
         MinhashDedupSignature(folder + "/signatures", config=config, language=Languages.english))
     LocalPipelineExecutor([MinhashDedupBuckets(folder + "/signatures", folder + "/buckets", config=config)],
-                          tasks=config.num_buckets, workers=1, logging_dir=None).run()
+                          tasks=config.num_buckets, workers=1, logging_dir=folder + "/logs").run()
     run(MinhashDedupCluster(folder + "/buckets", folder + "/remove", config=config, save_cluster_id=True))
 """
 
