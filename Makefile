@@ -2,13 +2,14 @@
 # make test   everything CI runs: style, types, tests
 # make check  style, types and the fast tests, under two minutes
 # make faults the fault tests with many rounds: twenty minutes, needs root for small disks and Debian's Ceph for S3
+# make recipes  what two cores can train, trained again and held against its evidence: half an hour
 # make bench  curation measured, hours; results are in docs/benchmarks.md (PEER=, PRESIDIO=: Pythons with the peers)
 VENV ?= .venv
 MOTO ?= .venv-moto
 BIN := $(VENV)/bin
 FAST := tests/base tests/sources tests/extract tests/features tests/rules tests/pii tests/dedup tests/evaluation
 
-.PHONY: install demo test check lint faults bench clean
+.PHONY: install demo test check lint faults recipes bench clean
 
 install:
 	@deployments/install.sh $(VENV)
@@ -28,6 +29,9 @@ lint: install
 
 faults: install $(MOTO)/bin/moto_server
 	$(BIN)/python -m pytest -m faults --long
+
+recipes: install
+	$(BIN)/python benchmarks/recipes.py
 
 # PEER is a Python with the peers that each script names in its docstring; without it only Ingot is measured.
 BENCH_PEER := $(if $(PEER),--peer-python $(PEER))

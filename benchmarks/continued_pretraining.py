@@ -144,11 +144,12 @@ class Bench:
 def measure_seed(bench: Bench, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Bits per byte of the first model, and of the two that go on from it."""
     base = bench.train(load_recipe("demo", {"seed": str(seed), "train.0.tokens": str(options.base_tokens)}))
-    found: dict[str, Any] = {"seed": seed, "before": bench.bits_per_byte(base)}
+    found: dict[str, Any] = {"seed": seed, "before": bench.bits_per_byte(base), "runs": {"before": base.fingerprint}}
     changes = {"seed": str(seed), "train.0.start": base.key, "train.0.tokens": str(options.tokens)}
     for name, replay in (("without replay", "null"), ("with replay", f"{{corpus: demo, share: {options.share}}}")):
         trained = bench.train(load_recipe("continued_pretraining", {**changes, "train.0.replay": replay}))
         found[name] = bench.bits_per_byte(trained)
+        found["runs"][name] = trained.fingerprint
     print(f"seed {seed}: {found}", flush=True)
     return found
 
