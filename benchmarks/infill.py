@@ -39,6 +39,7 @@ from ingot.recipe_files import load_recipe
 from ingot.refs import CheckpointRef, TokensRef
 from ingot.settings import Settings
 from ingot.storage import Store
+from tasks.starts import begun, find_start
 from tasks.training import stage_fingerprint
 from training.job import StageOutput
 
@@ -80,12 +81,16 @@ def run(options: argparse.Namespace) -> None:
     second = load_recipe("infill_ancient_texts_inscriptions", second_set)
     numba_cache = home / "numba"
     with timed("data"), open_pool(settings.workers, scratch=settings.scratch, numba_cache=numba_cache) as pool:
-        corpus, tokenizer = curated(store, first, settings, pool)
+        corpus = curated(store, first, settings, pool)
+        tokenizer = token_files.train_tokenizer(store, corpus[1], first.tokenizer)
         tokens = token_files.tokenize(store, corpus[0], corpus[1], tokenizer, pool)
-        inscriptions, _ = curated(store, second, settings, pool)
+        inscriptions = curated(store, second, settings, pool)
         inscription_tokens = token_files.tokenize(store, inscriptions[0], inscriptions[1], tokenizer, pool)
     tell_hits(corpus[1])
     checkpoint = trained(store, home, first, tokens, None)
+    # As `ingot build` would with the first part's model; here nothing is registered.
+    second = load_recipe("infill_ancient_texts_inscriptions", {**second_set, "train.0.start": checkpoint.key})
+    second = begun(second, find_start(store, second))
     checkpoint = trained(store, home, second, inscription_tokens, checkpoint)
 
     items = read_items(home / f"texts/holes/{options.holes}.jsonl")
@@ -117,13 +122,10 @@ def run(options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
 
 
-def curated(
-    store: Store, recipe: Recipe, settings: Settings, pool: Pool
-) -> tuple[tuple[str, Manifest], token_files.TokenizerRef]:
-    """((name, manifest), tokenizer) of a recipe's corpus version."""
+def curated(store: Store, recipe: Recipe, settings: Settings, pool: Pool) -> tuple[str, Manifest]:
+    """(name, manifest) of a recipe's corpus version."""
     ref = curate(store, recipe, settings, pool, actor=Actor("service", "benchmark", "declared"))
-    found = manifest.read(store, ref.corpus, ref.version)
-    return (ref.name, found), token_files.train_tokenizer(store, found, recipe.tokenizer)
+    return ref.name, manifest.read(store, ref.corpus, ref.version)
 
 
 def tell_hits(found: Manifest) -> None:

@@ -345,17 +345,20 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _stages_can_run(self) -> "Recipe":
         """What a stage can say of its options only when it knows the vocabulary: its `check`, else its `plan`."""
+        takes_over = bool(self.train) and getattr(self.train[0].config, "start", None) is not None
         for index, stage in enumerate(self.train):
             module = registry.load("stage", stage.name)
             start = getattr(stage.config, "start", None)
+            has_shape = getattr(stage.config, "model", start) is not None
             if index and start is not None:
                 place = f"train.{index} (stage {stage.name}).start"
                 raise Refused("a later stage starts from the one before it; take it out, or make it the first", place)
-            if not index and start is None and getattr(module, "NEEDS_START", False):
+            if not index and start is None and (getattr(module, "NEEDS_START", False) or not has_shape):
                 place = f"train.{index} (stage {stage.name})"
-                raise Refused("the first stage has nothing to start from; write 'start: mini/3', or put a stage before "
-                              "it", place)  # fmt: skip
-            if getattr(module, "NEEDS_INFILL_TOKENS", False) and self.tokenizer.infill_lengths is None:
+                other = "put a stage before it" if has_shape or getattr(module, "NEEDS_START", False) else "a model"
+                raise Refused(f"the first stage has nothing to start from; write 'start: mini/3', or {other}", place)
+            reserves = takes_over or self.tokenizer.infill_lengths is not None
+            if getattr(module, "NEEDS_INFILL_TOKENS", False) and not reserves:
                 message = "unset, and the stage writes tokens around holes that it reserves; set it, for example to 20"
                 raise Refused(f"stage {stage.name}: {message}", "tokenizer.infill_lengths")
             check = getattr(module, "check", None) or getattr(module, "plan", None)

@@ -33,6 +33,7 @@ COMMANDS = {
     "verify": ("interface.answers", "verify"),
     "audit": ("interface.audit", "audit"),
     "ledger": ("interface.answers", "ledger"),
+    "infill": ("interface.infill", "infill"),
     "fit-rules": ("interface.fit_rules", "fit_rules"),
     "report": ("interface.answers", "report"),
     "schema": ("interface.answers", "schema"),
@@ -61,6 +62,14 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
     return int(text)
+
+
+def _number(text: str) -> int:
+    """A whole number from 1 on."""
+    value = _count(text)
+    if not value:
+        raise argparse.ArgumentTypeError("0 is too few; give a whole number from 1 on")
+    return value
 
 
 def _share(text: str) -> float:
@@ -183,6 +192,15 @@ def parser() -> _Parser:
     report.add_argument("model", help="model version; with --cluster a corpus version")
     report.add_argument("--cluster", metavar="ID", help="the cluster of this document, with what differs in its texts")
     report.add_argument("--with-text", action="store_true", required=True, help="say that you mean to read text")
+    infill = add("infill", "what may have stood in a hole of a text, by a model of the stage `infill`")
+    infill.add_argument("model", help="model version, e.g. restorer/3 or restorer@champion")
+    infill.add_argument("text", nargs="?", help="text with one hole: [..] a dot for each character, [-9-] a number of "
+                        "them, [---] nobody knows; - reads it from standard input")  # fmt: skip
+    infill.add_argument("--before", metavar="FILE", help="instead of TEXT: what stands before the hole")
+    infill.add_argument("--after", metavar="FILE", help="instead of TEXT: what stands behind it")
+    infill.add_argument("--length", type=_number, help="characters missing between --before and --after, if known")
+    infill.add_argument("--top", type=_number, default=10, help="fillings to print (default 10)")
+    infill.add_argument("--beam", type=_number, default=40, help="hypotheses kept at every step (default 40)")
     fit = add("fit-rules", "thresholds and stop words of a language from its own good text")
     fit.add_argument("source", help="corpus version, e.g. handbook@12, or a folder of .txt, .md, .jsonl files")
     fit.add_argument("--language", required=True, help="ISO 639 code of the text, e.g. fi")

@@ -1,6 +1,10 @@
 """Holes in windows, and a model that learns to fill them."""
 
+import json
+import os
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -9,13 +13,17 @@ from tokenizers import Tokenizer
 
 from evaluation.generation import TransformersModel
 from evaluation.infilling import Hole, Infiller, Options
+from ingot import model_versions
 from ingot.config import TokenizerConfig, parse_recipe
 from ingot.errors import DataError, RecipeError
 from ingot.infill_tokens import InfillVocabulary, read_infill_vocabulary
+from ingot.ledger import Actor
+from interface.cli import main
 from tests.training.conftest import FINGERPRINT, TINY, Place, RankRunner, tokens_ref, write_shard
 from training.checkpoints import key_of
 from training.infilling import HoleShape, InfillRewrite
 from training.stages import infill
+from training.starts import StartFrom
 
 SHAPE = HoleShape(
     infill_share=1.0, spm_share=1.0, known_length_share=1.0, max_span_characters=4, max_piece_tokens=None
@@ -103,6 +111,26 @@ def test_a_recipe_with_the_stage_must_reserve_its_tokens() -> None:
         parse_recipe(values)
     stage = parse_recipe({**values, "tokenizer": {"infill_lengths": 8}}).train[0]
     assert stage.name == "infill" and stage.config.infill_share == 0.9
+
+
+def test_a_stage_without_a_shape_needs_a_start_and_takes_its_shape_and_tokenizer_over() -> None:
+    values: dict[str, Any] = {"corpus": "x", "sources": [{"source": "jsonl", "name": "x", "uri": "/x"}]}
+    with pytest.raises(RecipeError, match="nothing to start from; write 'start: mini/3', or a model"):
+        parse_recipe({**values, "train": [{"stage": "infill", "tokens": 10_000}]})
+    config = parse_recipe({**values, "train": [{"stage": "infill", "start": "mini", "tokens": 10_000}]}).train[0].config
+    shape = TINY.model.model_dump(mode="json")
+    taken = infill.take_over(config, {"model": shape}, vocab_size=300, learning_rate=1e-3)
+    assert taken.model == TINY.model and taken.tokens == 10_000
+    other = config.model_copy(update={"model": TINY.model.model_copy(update={"layers": 9})})
+    with pytest.raises(RecipeError, match="another shape than the start's"):
+        infill.take_over(other, {"model": shape}, vocab_size=300, learning_rate=1e-3)
+    with pytest.raises(RecipeError, match="give it a shape, or a start"):
+        infill.run(config, None, None, None)  # type: ignore[arg-type]
+
+
+def test_where_it_starts_is_told_by_digest_and_not_by_name() -> None:
+    named = CONFIG.model_copy(update={"start": StartFrom(model="mini/3")})
+    assert infill.identity_values(named) == infill.identity_values(CONFIG)
 
 
 def test_a_vocabulary_too_small_for_the_tokens_is_refused() -> None:
@@ -261,3 +289,64 @@ def test_a_model_learns_to_fill_holes_from_what_stands_behind_them(
     assert "".join(fillings[0].text for fillings in found) == "abcdefgh"  # chance is one letter of eight
 
 
+@pytest.fixture(scope="module")
+def registered(holes: Place) -> str:
+    """A barely trained model version that has learnt to fill holes."""
+    place = replace(holes, run="registered")
+    short = CONFIG.model_copy(update={"tokens": 2 * 256})
+    ref = infill.run(short, None, place.tokens, place.output(fingerprint="3" * 64))
+    version = model_versions.register(
+        place.store, "restorer", checkpoint_fingerprint=ref.fingerprint, checkpoint_key=ref.key,
+        checkpoint_digest=ref.manifest_sha256, evidence={}, details={}, actor=Actor("person", "maria", "declared"),
+    )  # fmt: skip
+    return f"{version.name}/{version.version}"
+
+
+@pytest.fixture
+def command_line(holes: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("INGOT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("INGOT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("INGOT_STORE", str(holes.root))
+
+
+@pytest.mark.parametrize(("text", "lengths"), [("[.]xya", {1}), ("a[-2-]ya", {2}), ("ax[---]", None)])
+def test_the_command_line_fills_a_hole_with_so_many_characters_as_it_shows(
+    registered: str, command_line: None, capsys: pytest.CaptureFixture[str], text: str, lengths: set[int] | None
+) -> None:
+    assert main(["infill", registered, text, "--top", "3", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    found = [filling["text"] for filling in answer["fillings"]]
+    assert answer["model"] == registered and len(set(found)) == len(found) == 3
+    assert lengths is None or {len(filling) for filling in found} == lengths
+    scores = [filling["score"] for filling in answer["fillings"]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_the_command_line_reads_what_stands_beside_the_hole_from_files(
+    registered: str, command_line: None, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "after").write_text("xya")
+    assert main(["infill", registered, "[.]xya", "--json"]) == 0
+    as_text = json.loads(capsys.readouterr().out)
+    assert main(["infill", registered, "--after", str(tmp_path / "after"), "--length", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == as_text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["abxy"], "the text has 0 holes"),
+        (["a[.]x[.]"], "the text has 2 holes"),
+        ([], "there is no text"),
+        (["[.]a", "--after", "x"], "both say where the hole is"),
+        (["[.]a", "--length", "2"], r"write \[-2-\] in TEXT"),
+        (["--after", "absent"], "absent does not exist"),
+        (["[.]a", "--top", "0"], "a whole number from 1 on"),
+    ],
+)
+def test_what_names_no_hole_is_refused_before_a_model_is_read(
+    command_line: None, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(["infill", "nobody/1", *words]) in (2, 4)
+    assert re.search(message, capsys.readouterr().err)
