@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from transformers import LlamaForCausalLM
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ingot.errors import TrainingError
@@ -38,11 +38,13 @@ from training.checkpoints import (
     save_checkpoint,
 )
 from training.environment import differences, environment_record
+from training.experts import stack_experts
 from training.job import METRICS_FILE, Job
 from training.metrics import MetricsWriter
 from training.mixtures import MixtureSampler, MixtureStream, open_stream, read_sampler, reading_plan
 from training.models import build_model
 from training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer
+from training.router import RouterLosses, watch_routers
 from training.spikes import SpikeWatch, watch_for
 from training.stages.pretrain import Config, Plan, plan
 
@@ -68,10 +70,12 @@ class Run:
     num_ranks: int
     stream: TokenStream | MixtureStream
     sampler: Sampler | MixtureSampler
-    model: LlamaForCausalLM
+    model: PreTrainedModel
     optimizer: torch.optim.Optimizer
     metrics: MetricsWriter
     environment: dict[str, Any]
+    routers: RouterLosses | None = None
+    """Of a mixture of experts; None for a dense model."""
     spikes: SpikeWatch | None = None
     exact: bool = True
     start_step: int = 0
@@ -122,6 +126,7 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int, rewrite: Rewrite | None =
         ),
         metrics=MetricsWriter(job.run_dir),
         environment=environment_record(threads=job.threads, num_ranks=num_ranks, device=name),
+        routers=watch_routers(model, balance=config.balance_loss, z_loss=config.router_z_loss),
         spikes=watch_for(config.skip_spikes, config.roll_back, device),
         exact=device.type == "cpu",
         rewrite=rewrite,
@@ -214,9 +219,9 @@ def _begin(run: Run, *, keep_metrics: bool) -> None:
     logger.info("begins with %s of %s", what, start.key)
 
 
-def _load_weights(model: LlamaForCausalLM, path: Path, key: str) -> None:
+def _load_weights(model: PreTrainedModel, path: Path, key: str) -> None:
     try:
-        missing, unexpected = model.load_state_dict(load_file(path), strict=False)
+        missing, unexpected = model.load_state_dict(stack_experts(load_file(path)), strict=False)
     except RuntimeError as error:
         raise TrainingError(
             f"{key} has weights of another shape than train.model; use the shape it was made with"

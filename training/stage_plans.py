@@ -63,10 +63,15 @@ def plan_stage(
 
 def _tell_sizes(found: StagePlan, config: pretrain.Config, planned: pretrain.Plan, tokens: int) -> None:
     given = config.model_fields_set
-    optimum = sizing.chinchilla_tokens(planned.num_parameters)
+    active = planned.num_active_parameters
+    optimum = sizing.chinchilla_tokens(active)
+    found.values.append(
+        Planned("parameters", planned.num_parameters, f"{planned.num_non_embedding_parameters:,} of them in blocks")
+    )
+    if active != planned.num_parameters:
+        found.values.append(Planned("active parameters", active, "those one token meets; the rules go by them"))
     found.values += [
-        Planned("parameters", planned.num_parameters, f"{planned.num_non_embedding_parameters:,} of them in blocks"),
-        Planned("tokens a parameter", tokens / planned.num_parameters,
+        Planned("tokens a parameter", tokens / active,
                 f"{sizing.TOKENS_PER_PARAMETER} are compute-optimal, {optimum:,} in all: {sizing.CHINCHILLA}"),
         Planned("learning_rate", planned.learning_rate, _basis(config.learning_rate is not None, RATE_WORDS)),
         Planned("warmup_steps", planned.warmup_steps, _basis(config.warmup_steps is not None, WARMUP_WORDS)),
@@ -97,7 +102,7 @@ def _tell_epochs(found: StagePlan, tokens: int, corpus_tokens: int) -> None:
 
 
 def _judge(found: StagePlan, config: pretrain.Config, planned: pretrain.Plan, tokens: int) -> None:
-    size = planned.num_non_embedding_parameters
+    size = planned.num_active_non_embedding_parameters
     found.checks += [
         sizing.check_batch_tokens(config.batch_tokens, parameters=size, tokens=tokens),
         sizing.check_learning_rate(planned.learning_rate, parameters=size, tokens=tokens),

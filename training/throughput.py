@@ -1,9 +1,9 @@
 """What the hardware gives a run: model FLOP/s against the peak, and memory.
 
 MFU (Chowdhery et al. 2022, arXiv:2204.02311, appendix B) counts what forward and backward need, nothing that is
-recomputed: 6 for each weight a token meets, the input embedding left out because it is looked up, and
-12 * L * d * T / 2 for causal attention (L layers, d = heads * head size, T tokens). torch is imported on use; a CPU's
-peak is measured at each start, by eight small matrix products.
+recomputed: 6 for each weight a token meets (of a mixture the experts it goes through), the input embedding left out
+because it is looked up, and 12 * L * d * T / 2 for causal attention (L layers, d = heads * head size, T tokens). torch
+is imported on use; a CPU's peak is measured at each start, by eight small matrix products.
 """
 
 import resource
@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from training.models import VOCAB_MULTIPLE, ModelConfig, non_embedding_parameters, round_up
+from training.models import VOCAB_MULTIPLE, ModelConfig, active_non_embedding_parameters, round_up
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +61,7 @@ def flops_per_token(config: ModelConfig, vocab_size: int, sequence_length: int) 
     """FLOP that training on one token needs, forward and backward, by the formula of this module."""
     head = round_up(vocab_size, VOCAB_MULTIPLE) * config.width
     attention = 12 * config.layers * config.width * sequence_length / 2
-    return 6 * (non_embedding_parameters(config) + head) + attention
+    return 6 * (active_non_embedding_parameters(config) + head) + attention
 
 
 def peak_flops(device: "torch.device") -> float:

@@ -2,7 +2,13 @@ import pytest
 from pydantic import ValidationError
 
 from ingot.errors import RecipeError
-from training.models import ModelConfig, build_model, num_parameters
+from training.models import (
+    ModelConfig,
+    active_parameters,
+    build_model,
+    identity_of_model,
+    num_parameters,
+)
 from training.stages.pretrain import Config, identity_values, plan
 
 
@@ -38,6 +44,72 @@ def test_heads_that_do_not_divide_the_width_are_refused() -> None:
         ModelConfig(family="llama", layers=1, width=100, heads=3)
     with pytest.raises(ValidationError, match="heads 4 is not a multiple of kv_heads 3"):
         ModelConfig(family="llama", layers=1, width=64, heads=4, kv_heads=3)
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen3", "mixtral", "olmoe", "qwen3_moe"])
+@pytest.mark.parametrize("shape", [{"kv_heads": 2}, {"tie_embeddings": False, "init_std": 0.02}])
+def test_every_family_is_counted_and_opens_anywhere_as_it_was_saved(family: str, shape: dict, tmp_path) -> None:
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    from training.experts import stack_experts
+
+    experts = {"experts": 5, "experts_per_token": 3} if family in ("mixtral", "olmoe", "qwen3_moe") else {}
+    config = ModelConfig(family=family, layers=2, width=64, heads=4, **shape, **experts)
+    model = build_model(config, vocab_size=300, context_length=16, seed=0).eval()
+    assert sum(p.numel() for p in model.parameters()) == num_parameters(config, 300)
+    model.save_pretrained(tmp_path)
+    elsewhere = AutoModelForCausalLM.from_pretrained(tmp_path, experts_implementation="eager" if experts else None)
+    ids = torch.arange(32).view(2, 16)
+    with torch.no_grad():
+        ours, theirs = model(input_ids=ids).logits, elsewhere(input_ids=ids).logits
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    tensors = load_file(tmp_path / "model.safetensors")
+    if experts:
+        published = "block_sparse_moe.experts.4.w2" if family == "mixtral" else "mlp.experts.4.down_proj"
+        assert f"model.layers.1.{published}.weight" in tensors  # one by one, as vLLM reads them
+    held = {name: tensor for name, tensor in model.state_dict().items() if name in stack_experts(tensors)}
+    assert len(held) == len(stack_experts(tensors)) >= len(model.state_dict()) - 1  # a tied head is not saved
+    assert all(torch.equal(tensor, held[name]) for name, tensor in stack_experts(tensors).items())
+
+
+def test_a_token_meets_the_experts_it_is_sent_through_and_no_other() -> None:
+    mixture = ModelConfig(family="olmoe", layers=2, width=64, heads=2, experts=8, experts_per_token=2, expert_width=96)
+    idle = 2 * 6 * 3 * 64 * 96
+    assert num_parameters(mixture, 300) - active_parameters(mixture, 300) == idle
+    dense = ModelConfig(family="llama", layers=2, width=64, heads=2)
+    assert active_parameters(dense, 300) == num_parameters(dense, 300)
+    # OLMoE-1B-7B is published as 6.9 billion weights, 1.3 billion of them active.
+    olmoe = ModelConfig(
+        family="olmoe", layers=16, width=2048, heads=16, experts=64, experts_per_token=8, expert_width=1024,
+        tie_embeddings=False,
+    )  # fmt: skip
+    assert num_parameters(olmoe, 50304) / 1e9 == pytest.approx(6.92, abs=0.01)
+    assert active_parameters(olmoe, 50304) / 1e9 == pytest.approx(1.28, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"family": "olmoe"}, "give `experts`, for example 8"),
+        ({"family": "llama", "experts": 8}, "experts of family llama, which is dense; take it out"),
+        ({"family": "mixtral", "experts": 4, "experts_per_token": 5}, "experts_per_token 5 of 4 experts"),
+        ({"family": "mixtral", "experts": 4, "mlp_width": 64}, "its blocks are experts, set expert_width"),
+    ],
+)
+def test_experts_that_cannot_be_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ModelConfig(layers=1, width=64, **values)
+
+
+def test_a_dense_shape_is_known_by_what_it_was_before_there_were_experts() -> None:
+    dense = ModelConfig(family="llama", layers=1, width=64)
+    assert list(identity_of_model(dense.model_dump())) == [
+        "family", "layers", "width", "heads", "kv_heads", "mlp_width", "tie_embeddings", "init_std"
+    ]  # fmt: skip
+    mixture = ModelConfig(family="olmoe", layers=1, width=64, experts=8)
+    assert identity_of_model(mixture.model_dump())["experts"] == 8
 
 
 def test_numbers_may_be_written_with_underscores() -> None:

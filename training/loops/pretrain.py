@@ -57,7 +57,10 @@ def train(
 def _train_steps(run: Run, stop: threading.Event) -> Outcome:
     config, planned, job = run.config, run.plan, run.job
     parameters = list(run.model.parameters())
-    gradients, step_loss, stop_votes, shared = _flat_gradients(parameters, run.device)
+    num_routed = run.routers.num_numbers if run.routers else 0
+    gradients, step_loss, stop_votes, routed, shared = _flat_gradients(parameters, run.device, num_routed)
+    if run.routers:
+        run.routers.write_into(routed)
     # bad_step is sticky: once a step was not finite no later one updates, until the next look at it.
     not_finite = torch.zeros((), device=run.device)
     bad_step = torch.full((), -1, dtype=torch.int64, device=run.device)
@@ -134,6 +137,7 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
                         "tokens": tokens,
                         "tokens_per_second": round(speed, 1),
                         "epoch": round(epoch, 4),
+                        **(run.routers.told() if run.routers else {}),
                         "mfu": round(speed * flops / peak, 4),
                         "peak_memory_bytes": peak_memory_bytes(run.device),
                         **(meter.used() if meter else {}),
@@ -151,16 +155,16 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
 
 
 def _flat_gradients(
-    parameters: list[torch.nn.Parameter], device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One buffer holding every gradient, the loss and the stop votes: its parts, and the whole."""
+    parameters: list[torch.nn.Parameter], device: torch.device, num_routed: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One buffer holding every gradient, the loss, the stop votes and what routers tell: its parts, and the whole."""
     size = sum(parameter.numel() for parameter in parameters)
-    shared = torch.zeros(size + 2, device=device)
+    shared = torch.zeros(size + 2 + num_routed, device=device)
     offset = 0
     for parameter in parameters:
         parameter.grad = shared[offset : offset + parameter.numel()].view_as(parameter)
         offset += parameter.numel()
-    return shared[:size], shared[size], shared[size + 1], shared
+    return shared[:size], shared[size], shared[size + 1], shared[size + 2 :], shared
 
 
 def _accumulate(run: Run, step: int, step_loss: torch.Tensor) -> None:
@@ -181,6 +185,8 @@ def _accumulate(run: Run, step: int, step_loss: torch.Tensor) -> None:
             hidden_BTD = run.model.model(
                 input_ids=ids_BT[:, :-1], position_ids=positions_BT, use_cache=False
             ).last_hidden_state
+            # Float: a mixture's own losses; nothing for a dense model, whose loss stays what it was bit for bit.
+            routing = run.routers.loss(config.batch_tokens) if run.routers else None
             if config.loss_chunk_tokens is not None:
                 loss, cross_entropy = chunked_loss(
                     hidden_BTD.flatten(0, 1),
@@ -191,7 +197,7 @@ def _accumulate(run: Run, step: int, step_loss: torch.Tensor) -> None:
                     num_tokens=config.batch_tokens,
                 )
                 step_loss += cross_entropy.detach()
-                loss.backward()
+                (loss if routing is None else loss + routing).backward()
                 continue
             logits_BTV = run.model.lm_head(hidden_BTD)
         logits = logits_BTV.float().flatten(0, 1)
@@ -199,6 +205,8 @@ def _accumulate(run: Run, step: int, step_loss: torch.Tensor) -> None:
         step_loss += loss.detach()
         if config.z_loss is not None:
             loss = loss + config.z_loss * logits.logsumexp(-1).square().sum() / config.batch_tokens
+        if routing is not None:
+            loss = loss + routing
         loss.backward()
 
 

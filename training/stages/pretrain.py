@@ -19,7 +19,14 @@ from training.data_parts import DataPart, check_parts
 from training.job import StageOutput
 from training.launch import deliver_metrics, run_group
 from training.mixtures import MixtureSampler, sampler_of
-from training.models import ModelConfig, non_embedding_parameters, num_parameters
+from training.models import (
+    ModelConfig,
+    active_non_embedding_parameters,
+    active_parameters,
+    identity_of_model,
+    non_embedding_parameters,
+    num_parameters,
+)
 from training.optimizers import (
     DecayShape,
     OptimizerName,
@@ -87,6 +94,17 @@ class Config(BaseModel):
         default=None,
         gt=0,
         description="Weight of the squared log-normaliser; 1e-5 steadies large runs, small ones do not need it.",
+    )
+    balance_loss: float = Field(
+        default=0.01,
+        ge=0,
+        description="Of a mixture of experts: weight of the loss that shares tokens out among experts, 1 when even; "
+        "OLMoE's.",
+    )
+    router_z_loss: float = Field(
+        default=0.001,
+        ge=0,
+        description="Of a mixture of experts: weight of the squared log-normaliser of the router; OLMoE's.",
     )
     optimizer: OptimizerName = Field(
         default="adamw",
@@ -166,6 +184,8 @@ class Config(BaseModel):
 
 
 ADDED_OPTIONS = (
+    "balance_loss",
+    "router_z_loss",
     "optimizer",
     "skip_spikes",
     "roll_back",
@@ -181,6 +201,8 @@ def identity_values(config: Config) -> dict[str, Any]:
     """The values the final weights depend on, for the stage's fingerprint; of its data, what no digest of it says."""
     unset = {name for name in ADDED_OPTIONS if getattr(config, name) == Config.model_fields[name].default}
     values = config.model_dump(mode="json", exclude={"checkpoint_every_steps", "log_every_steps", "gpus", *unset})
+    if values["model"] is not None:
+        values["model"] = identity_of_model(values["model"])
     return values | {"data": identity_of_parts(config.parts)}
 
 
@@ -212,6 +234,10 @@ class Plan:
     warmup_steps: int
     num_parameters: int
     num_non_embedding_parameters: int
+    num_active_parameters: int
+    """Those that one token meets; all of them but in a mixture of experts."""
+    num_active_non_embedding_parameters: int
+    """The same in the blocks: what rules of a model's size go by."""
     milestone_step: int | None
     """Steps done when wsd begins to fall: that checkpoint is kept, because a longer run starts there."""
 
@@ -226,7 +252,7 @@ def plan(config: Config, vocab_size: int) -> Plan:
     """Resolve the defaults that depend on the model's size."""
     total_steps = -(-config.tokens // config.batch_tokens)
     parameters = num_parameters(config.model, vocab_size)
-    blocks = non_embedding_parameters(config.model)
+    active_blocks = active_non_embedding_parameters(config.model)
     warmup = config.warmup_steps
     if warmup is None:
         warmup = default_warmup_steps(parameters, config.batch_tokens, total_steps)
@@ -238,10 +264,12 @@ def plan(config: Config, vocab_size: int) -> Plan:
     return Plan(
         total_steps=total_steps,
         rows_per_step=config.batch_tokens // config.sequence_length,
-        learning_rate=config.learning_rate or default_learning_rate(blocks),
+        learning_rate=config.learning_rate or default_learning_rate(active_blocks),
         warmup_steps=warmup,
         num_parameters=parameters,
-        num_non_embedding_parameters=blocks,
+        num_non_embedding_parameters=non_embedding_parameters(config.model),
+        num_active_parameters=active_parameters(config.model, vocab_size),
+        num_active_non_embedding_parameters=active_blocks,
         milestone_step=start if start > warmup else None,
     )
 
