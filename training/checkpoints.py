@@ -10,7 +10,7 @@ every size and SHA-256 first; a damaged checkpoint is reported, its manifest is 
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -117,10 +117,20 @@ def _other_writer(key: str) -> TrainingError:
 
 
 def retire_checkpoints(store: Store, fingerprint: str, *, newest: int) -> None:
-    """Remove checkpoints that are neither among the last two up to `newest` nor milestones."""
+    """Remove checkpoints that are neither among the last two up to `newest` nor milestones.
+
+    Kept too are the newest whose every byte was read back and is right (nothing is removed while there is none), and
+    any whose manifest is damaged: it may have been a milestone.
+    """
     steps = [step for step in list_steps(store, fingerprint) if step <= newest]
     keep = set(steps[:KEPT_CHECKPOINTS])
-    keep |= {step for step in steps[KEPT_CHECKPOINTS:] if _milestone(store, fingerprint, step)}
+    keep |= {step for step in steps[KEPT_CHECKPOINTS:] if _may_be_milestone(store, fingerprint, step)}
+    if keep != set(steps):
+        verified = _newest_verified(store, fingerprint, steps)
+        if verified is None:
+            logger.warning("no checkpoint of run %s can be read back whole: none is removed", fingerprint[:12])
+            return
+        keep.add(verified)
     for folder_step, keys in _keys_by_step(store, fingerprint).items():
         if folder_step >= newest or folder_step in keep:
             continue
@@ -134,11 +144,25 @@ def retire_checkpoints(store: Store, fingerprint: str, *, newest: int) -> None:
         crashpoint("checkpoint.retire.after", f"{folder_step}")
 
 
-def _milestone(store: Store, fingerprint: str, step: int) -> str | None:
+def _may_be_milestone(store: Store, fingerprint: str, step: int) -> bool:
     try:
-        return read_manifest(store, key_of(fingerprint, step)).milestone
-    except (IntegrityError, NotFoundError):
-        return None
+        return read_manifest(store, key_of(fingerprint, step)).milestone is not None
+    except NotFoundError:
+        return False
+    except IntegrityError as error:
+        logger.warning("checkpoint of step %d is kept, because it may be a milestone: %s", step, error)
+        return True
+
+
+def _newest_verified(store: Store, fingerprint: str, steps: Sequence[int]) -> int | None:
+    for step in steps:
+        try:
+            verify_checkpoint(store, key_of(fingerprint, step))
+        except (IntegrityError, NotFoundError) as error:
+            logger.warning("checkpoint of step %d is damaged: %s", step, error)
+        else:
+            return step
+    return None
 
 
 def list_steps(store: Store, fingerprint: str) -> list[int]:

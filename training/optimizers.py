@@ -107,9 +107,9 @@ def build_optimizer(
 
 
 def optimizer_tensors(model: "torch.nn.Module", optimizer: "torch.optim.Optimizer") -> dict[str, "torch.Tensor"]:
-    """The optimizer's state as named tensors, `<moment>/<parameter name>`, for a safetensors file."""
+    """The optimizer's own state tensors by name, `<moment>/<parameter name>`, as a safetensors file keeps them."""
     return {
-        f"{moment}/{name}": value.detach().cpu().contiguous()
+        f"{moment}/{name}": value.detach()
         for name, parameter in model.named_parameters()
         for moment, value in sorted(optimizer.state[parameter].items())
     }

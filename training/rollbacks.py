@@ -11,7 +11,7 @@ from ingot.errors import TrainingError
 from training.batches import Sampler
 from training.checkpoints import list_steps
 from training.models import build_model
-from training.runs import Run, resume_run
+from training.runs import Run, resume_run, wait_for_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ def roll_back(run: Run, diverged: Diverged) -> None:
             f"{diverged.error} (went back {len(skipped)} times before, as train.roll_back allows)"
         ) from None
     logger.warning("goes back to the last checkpoint: %s", diverged.error)
+    wait_for_checkpoint(run)
     _forget(run)
     found = resume_run(run, keep_metrics=True)
     if run.spikes is not None:

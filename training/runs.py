@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -31,11 +32,9 @@ from training.branches import goes_on, order_from
 from training.checkpoints import (
     CheckpointManifest,
     checkpoint_ref,
-    copy_files,
     key_of,
     newest_valid,
     open_checkpoint,
-    save_checkpoint,
 )
 from training.environment import differences, environment_record
 from training.experts import stack_experts
@@ -45,12 +44,12 @@ from training.mixtures import MixtureSampler, MixtureStream, open_stream, read_s
 from training.models import build_model
 from training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer
 from training.router import RouterLosses, watch_routers
+from training.saving import Saver, Snapshot, write_snapshot
 from training.spikes import SpikeWatch, watch_for
 from training.stages.pretrain import Config, Plan, plan
 
 logger = logging.getLogger(__name__)
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 GROUP_TIMEOUT = timedelta(minutes=30)
 
 Rewrite = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
@@ -73,6 +72,7 @@ class Run:
     model: PreTrainedModel
     optimizer: torch.optim.Optimizer
     metrics: MetricsWriter
+    saver: Saver
     environment: dict[str, Any]
     routers: RouterLosses | None = None
     """Of a mixture of experts; None for a dense model."""
@@ -125,6 +125,9 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int, rewrite: Rewrite | None =
             name=config.optimizer,
         ),
         metrics=MetricsWriter(job.run_dir),
+        saver=Saver(
+            partial(write_snapshot, store, model, job.data.tokenizer_key), device, beside=config.async_checkpoints
+        ),
         environment=environment_record(threads=job.threads, num_ranks=num_ranks, device=name),
         routers=watch_routers(model, balance=config.balance_loss, z_loss=config.router_z_loss),
         spikes=watch_for(config.skip_spikes, config.roll_back, device),
@@ -234,23 +237,28 @@ def _load_weights(model: PreTrainedModel, path: Path, key: str) -> None:
         )
 
 
-def save_run(run: Run, done: int) -> CheckpointRef:
-    """Write the checkpoint after `done` steps; rank 0 writes, all ranks return its ref."""
+def save_run(run: Run, done: int) -> None:
+    """Begin the checkpoint after `done` steps, from the run as it is now; rank 0 writes. All ranks call it."""
     if run.rank == 0:
-        weights = sum(tensor.numel() * tensor.element_size() for tensor in run.model.parameters())
-        # The optimizer keeps at most two more numbers for each weight.
-        with run.store.scratch(key_of(run.job.fingerprint, done), 3 * weights) as folder:
-            _write_folder(run, done, folder)
-            save_checkpoint(run.store, folder, _manifest(run, done))
-        logger.info("checkpoint of step %d written", done)
+        weights = run.saver.hold(run.model.state_dict())
+        moments = run.saver.hold(optimizer_tensors(run.model, run.optimizer))
+        run.saver.save(Snapshot(weights, moments, _small_files(run, done), _manifest(run, done)))
+
+
+def wait_for_checkpoint(run: Run) -> None:
+    """Until what was begun is whole in the store; all ranks call it."""
+    if run.rank == 0:
+        run.saver.wait()
     _barrier(run)
+
+
+def finish_run(run: Run, done: int) -> CheckpointRef:
+    """The ref of the last checkpoint that was begun, once it is whole; all ranks return it."""
+    wait_for_checkpoint(run)
     return checkpoint_ref(run.store, key_of(run.job.fingerprint, done))
 
 
-def _write_folder(run: Run, done: int, folder: Path) -> None:
-    run.model.save_pretrained(folder)
-    copy_files(run.store, run.job.data.tokenizer_key, TOKENIZER_FILES, folder)
-    save_file(optimizer_tensors(run.model, run.optimizer), folder / "optimizer.safetensors")
+def _small_files(run: Run, done: int) -> dict[str, bytes]:
     state = {
         "step": done,
         "tokens": done * run.config.batch_tokens,
@@ -262,8 +270,7 @@ def _write_folder(run: Run, done: int, folder: Path) -> None:
     }
     if run.spikes is not None:
         state["spikes"] = run.spikes.record()
-    (folder / "state.json").write_text(json.dumps(state, sort_keys=True))
-    run.metrics.copy_to(folder)
+    return {"state.json": json.dumps(state, sort_keys=True).encode(), METRICS_FILE: run.metrics.so_far()}
 
 
 def _manifest(run: Run, done: int) -> CheckpointManifest:

@@ -89,8 +89,14 @@ TINY = Config(
     learning_rate=0.01,
     checkpoint_every_steps=3,
     log_every_steps=2,
+    async_checkpoints=False,
 )
-"""12 steps of 8 windows with 31,000 weights; checkpoints after 3, 6, 9 (also where the decay begins) and 12."""
+"""12 steps of 8 windows with 31,000 weights; checkpoints after 3, 6, 9 (also where the decay begins) and 12.
+
+They are whole before the next step, so that a kill at a step leaves those before it; `BESIDE` is the default.
+"""
+
+BESIDE = TINY.model_copy(update={"async_checkpoints": True})
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from ingot.errors import BusyError, DataError, TrainingError
-from tests.training.conftest import FINGERPRINT, TINY, Place, RankRunner
+from tests.training.conftest import BESIDE, FINGERPRINT, TINY, Place, RankRunner
 from training.checkpoints import list_steps, verify_checkpoint
 from training.job import Failure
 from training.launch import TrainingInterrupted, _environment, _failure, _watch
@@ -22,7 +22,7 @@ from training.stages.pretrain import run
 
 ROOT = Path(__file__).parents[2]
 # Long enough that a signal sent when the first lines appear arrives in the middle.
-LONG = TINY.model_copy(update={"tokens": 250 * 256, "checkpoint_every_steps": 100})
+LONG = BESIDE.model_copy(update={"tokens": 250 * 256, "checkpoint_every_steps": 100})
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.conftest import FINGERPRINT, TINY, Place, RankRunner
+from tests.training.conftest import BESIDE, FINGERPRINT, TINY, Place, RankRunner
 
 
 def crash_points() -> list[str]:
@@ -20,8 +20,17 @@ NOT_IN_A_CLEAN_RUN = {"checkpoint.damaged.before", "checkpoint.damaged.after"}
 
 
 def test_a_clean_run_passes_every_crash_point(clean: Place) -> None:
-    passed = set((clean.root / "crash.log").read_text().split())
-    assert passed == set(crash_points()) - NOT_IN_A_CLEAN_RUN
+    passed = (clean.root / "crash.log").read_text().split()
+    assert set(passed) == set(crash_points()) - NOT_IN_A_CLEAN_RUN
+
+
+def test_a_run_with_checkpoints_beside_it_passes_the_same_points_as_often(
+    clean: Place, place: Place, run_rank: RankRunner
+) -> None:
+    assert run_rank(place.job(BESIDE), crash_log=str(place.root / "crash.log")) == 0
+    assert sorted((place.root / "crash.log").read_text().split()) == sorted(
+        (clean.root / "crash.log").read_text().split()
+    )
 
 
 FILES = ["config.json", "metrics.jsonl", "model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json"]
@@ -35,8 +44,8 @@ FILES = ["config.json", "metrics.jsonl", "model.safetensors", "optimizer.safeten
 def test_a_run_killed_at_a_crash_point_ends_with_the_same_weights(
     point: str, clean: Place, place: Place, run_rank: RankRunner
 ) -> None:
-    assert run_rank(place.job(), crash_at=point) == -9
-    assert run_rank(place.job()) == 0
+    assert run_rank(place.job(BESIDE), crash_at=point) == -9
+    assert run_rank(place.job(BESIDE)) == 0
     assert place.weights_sha256() == clean.weights_sha256()
     assert same_curve(place, clean)
 
@@ -51,8 +60,8 @@ def test_a_run_killed_at_every_single_step_ends_with_the_same_weights(
     clean: Place, place: Place, run_rank: RankRunner
 ) -> None:
     for step in range(12):
-        assert run_rank(place.job(), crash_at=f"training.step.before@{step}") == -9
-    assert run_rank(place.job()) == 0
+        assert run_rank(place.job(BESIDE), crash_at=f"training.step.before@{step}") == -9
+    assert run_rank(place.job(BESIDE)) == 0
     assert place.weights_sha256() == clean.weights_sha256()
 
 
@@ -61,7 +70,7 @@ def test_runs_killed_at_random_moments_end_with_the_same_weights(
 ) -> None:
     moments, killed = random.Random(0), 0
     for number in range(8):
-        job = place.job(fingerprint=f"{number:064x}")
+        job = place.job(BESIDE, fingerprint=f"{number:064x}")
         killed += run_rank(job, kill_after=moments.uniform(0.02, 0.3)) == -9
         assert run_rank(job) == 0
         assert place.weights_sha256(fingerprint=job.fingerprint) == clean.weights_sha256()

@@ -25,7 +25,7 @@ from training.losses import chunked_loss
 from training.metrics import Heartbeat
 from training.optimizers import learning_rate_factor
 from training.rollbacks import Diverged, roll_back
-from training.runs import Rewrite, Run, resume_run, save_run, set_up_run
+from training.runs import Rewrite, Run, finish_run, resume_run, save_run, set_up_run
 from training.skips import data_step
 from training.throughput import flops_per_token, peak_flops, peak_memory_bytes
 
@@ -50,6 +50,7 @@ def train(
             except Diverged as diverged:
                 roll_back(run, diverged)
     finally:
+        run.saver.close()
         if num_ranks > 1:
             dist.destroy_process_group()
 
@@ -75,6 +76,7 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
 
     for step in range(run.start_step, planned.total_steps):
         crashpoint("training.step.before", str(step))
+        run.saver.check()
         if heartbeat:
             heartbeat.beat(step)
         shared.zero_()
@@ -147,9 +149,10 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
                 logged_at, logged_step = time.perf_counter(), done
         if saves or stopping:
             before = time.perf_counter()
-            ref = save_run(run, done)
+            save_run(run, done)
             logged_at += time.perf_counter() - before
             if last or stopping:
+                ref = finish_run(run, done)
                 return Outcome(attempt=job.attempt, status="finished" if last else "stopped", checkpoint=ref)
     raise AssertionError("the last step returns")
 

@@ -32,7 +32,7 @@ trained a 3B model from scratch with 2e-4 (Hugging Face smollm, text/pretraining
 WARMUP_SHARE = Fraction(1, 60)
 """Of the steps: 1,000 of 60,000 in the same FineMath run."""
 _OF_THE_SCHEDULE = ("learning_rate", "warmup_steps", "decay", "decay_fraction")
-_NOT_TAKEN_OVER = ("tokens", "data", "gpus", "checkpoint_every_steps", "log_every_steps")
+_NOT_TAKEN_OVER = ("tokens", "data", *pretrain.WITHOUT_EFFECT)
 
 
 class Replay(BaseModel):

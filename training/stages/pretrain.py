@@ -155,6 +155,11 @@ class Config(BaseModel):
     log_every_steps: int = Field(
         default=10, gt=0, description="Steps between lines of metrics.jsonl. Does not change the weights."
     )
+    async_checkpoints: bool = Field(
+        default=True,
+        description="Write checkpoints beside training, from a copy in main memory of three times the weights; false: "
+        "stop for them, where memory is short. Does not change the weights.",
+    )
 
     @model_validator(mode="after")
     def _steps_are_whole(self) -> "Config":
@@ -197,10 +202,14 @@ ADDED_OPTIONS = (
 """Options that came later and do nothing by default: left out of the identity then, so that old runs are found."""
 
 
+WITHOUT_EFFECT = ("checkpoint_every_steps", "log_every_steps", "gpus", "async_checkpoints")
+"""Options the final weights do not depend on."""
+
+
 def identity_values(config: Config) -> dict[str, Any]:
     """The values the final weights depend on, for the stage's fingerprint; of its data, what no digest of it says."""
     unset = {name for name in ADDED_OPTIONS if getattr(config, name) == Config.model_fields[name].default}
-    values = config.model_dump(mode="json", exclude={"checkpoint_every_steps", "log_every_steps", "gpus", *unset})
+    values = config.model_dump(mode="json", exclude={*WITHOUT_EFFECT, *unset})
     if values["model"] is not None:
         values["model"] = identity_of_model(values["model"])
     return values | {"data": identity_of_parts(config.parts)}
