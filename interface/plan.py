@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ingot import manifest
+from ingot import ledger, manifest
 from ingot.errors import RecipeError, WillNotFitError
 from interface.context import open_settings, open_store
 from interface.output import Printer, progress_bars
@@ -24,6 +24,7 @@ def plan(options: Namespace, printer: Printer) -> int:
     """`ingot plan`."""
     from datasets_pipeline.insight.plan import plan as planned
     from datasets_pipeline.parallel import open_pool
+    from training.history import finished_on
     from training.stage_plans import plan_stages
 
     order = open_order(options, reads=True)
@@ -40,7 +41,12 @@ def plan(options: Namespace, printer: Printer) -> int:
             at_least=options.files, last=last, on_progress=report,
         )  # fmt: skip
     _print(found, order.recipe.corpus, bool(known), printer)
-    stages = plan_stages(order.recipe, corpus_tokens=found.tokens)
+    stages = plan_stages(
+        order.recipe,
+        corpus_tokens=found.tokens,
+        bytes_per_token=found.kept_bytes / found.tokens if found.tokens else None,
+        runs=finished_on(store, ledger.read(store), order.recipe.corpus),
+    )
     for stage in stages:
         _print_stage(stage, printer)
     printer.result({"curation": asdict(found), "training": [asdict(stage) for stage in stages]})
@@ -100,5 +106,12 @@ def _print_stage(stage: "StagePlan", printer: Printer) -> None:
     for check in stage.checks:
         said = ", ".join(f"{number(rule.value)} ({rule.source})" for rule in check.rules)
         printer.line(f"  {check.name} {number(check.value)}; rules say {said}")
+    if stage.loss is not None:
+        bits = stage.loss.bits_per_byte
+        printer.line(
+            f"  loss at the end {stage.loss.middle:.2f} nats a token, {stage.loss.low:.2f} to {stage.loss.high:.2f}; "
+            f"{bits[1]:.2f} bits a byte, {bits[0]:.2f} to {bits[2]:.2f}; by {stage.loss.basis}; "
+            f"so wide because: {stage.loss.why_so_wide}"
+        )
     for warning in stage.warnings:
         printer.line(f"  warning: {warning}")
