@@ -11,6 +11,7 @@ from ingot.config import Recipe
 from training import sizing
 from training.loss_prediction import FinishedRun, LossBand, predict_loss
 from training.sizing import Check
+from training.stage_costs import StageCost
 from training.stages import pretrain
 
 MANY_EPOCHS = 4
@@ -39,6 +40,8 @@ class StagePlan:
     refusals: list[str] = field(default_factory=list)
     loss: LossBand | None = None
     """At the end of training; None where nothing predicts it: weights that are not fresh, mixtures, other stages."""
+    cost: StageCost | None = None
+    """None where nobody asked, or the shape is not known."""
 
 
 def plan_stage(
