@@ -29,6 +29,8 @@ KNOWN_VARIABLES: dict[str, str] = {
     "INGOT_S3_ENDPOINT": "endpoint of an S3 store that is not AWS, e.g. http://127.0.0.1:9000",
     "INGOT_TIMEZONE": "time zone of the nightly schedule (default UTC)",
     "INGOT_RECIPE": "recipe of the nightly schedule (default recipes/demo.yaml)",
+    "INGOT_PRICE_PER_HOUR": "what an hour of this machine costs, for plans, in any currency (default: not told)",
+    "INGOT_PRICE_PER_KWH": "what a kWh costs, for plans, in the same currency (default: not told)",
     "INGOT_GPUS": "GPU slots of this machine that stages share (default: what nvidia-smi lists)",
     "INGOT_DATA_WORKERS": "Prefect workers of the data pool on this machine (default 1)",
     "INGOT_PREFECT_DATABASE": "PostgreSQL of the Prefect server, postgresql://USER@HOST:PORT/NAME (default: SQLite)",

@@ -83,6 +83,17 @@ def _share(text: str) -> float:
     return value
 
 
+def _positive(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0; 2.5 is one")
+    return value
+
+
 def parser() -> _Parser:
     """The whole grammar of the command line."""
     root = _Parser(
@@ -126,6 +137,11 @@ def parser() -> _Parser:
                recipe)  # fmt: skip
     plan.add_argument("--share", type=_share, default=0.001, help="of each source's files (default 0.001)")
     plan.add_argument("--files", type=_count, default=400, help="of each source, at least (default 400)")
+    plan.add_argument("--probe", action=argparse.BooleanOptionalAction,
+                      help="five steps of the real model, for speed and memory (default: when under 30 s)")  # fmt: skip
+    plan.add_argument("--max-hours", type=_positive, metavar="H", help="choose size, tokens, batch, rate for H hours")
+    plan.add_argument("--price-per-hour", type=_positive, help="of the machine (default: INGOT_PRICE_PER_HOUR)")
+    plan.add_argument("--price-per-kwh", type=_positive, help="of electricity (default: INGOT_PRICE_PER_KWH)")
     train = add("train", "train a recipe's stages and register the candidate", recipe, detached)
     train.add_argument("--corpus", help="corpus version, e.g. handbook@12 (default: the newest)")
     evaluate = add("evaluate", "measure a model version and ask the gate", recipe, detached)

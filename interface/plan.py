@@ -13,19 +13,17 @@ from ingot import manifest
 from ingot.errors import RecipeError, WillNotFitError
 from interface.context import open_settings, open_store
 from interface.output import Printer, progress_bars
+from interface.plan_training import as_values, plan_training, print_training
 from interface.runs import open_order
 
 if TYPE_CHECKING:
     from datasets_pipeline.insight.plan import Plan
-    from training.stage_plans import StagePlan
 
 
 def plan(options: Namespace, printer: Printer) -> int:
     """`ingot plan`."""
     from datasets_pipeline.insight.plan import plan as planned
     from datasets_pipeline.parallel import open_pool
-    from training.stage_plans import plan_stages
-
     order = open_order(options, reads=True)
     settings = open_settings()
     store = open_store(settings)
@@ -40,16 +38,17 @@ def plan(options: Namespace, printer: Printer) -> int:
             at_least=options.files, last=last, on_progress=report,
         )  # fmt: skip
     _print(found, order.recipe.corpus, bool(known), printer)
-    stages = plan_stages(order.recipe, corpus_tokens=found.tokens)
-    for stage in stages:
-        _print_stage(stage, printer)
-    printer.result({"curation": asdict(found), "training": [asdict(stage) for stage in stages]})
-    for refusal in found.refusals:
+    training, _ = plan_training(order.recipe, found, store, settings, options)
+    print_training(training, printer)
+    stages = [asdict(stage) for stage in training.stages]
+    printer.result({"curation": asdict(found), "training": stages, **as_values(training)})
+    will_not_fit = found.refusals + [text for stage in training.stages if stage.cost for text in stage.cost.refusals]
+    for refusal in will_not_fit:
         print(f"{WillNotFitError.code}: {refusal}", file=sys.stderr)
-    refused = [refusal for stage in stages for refusal in stage.refusals]
+    refused = [refusal for stage in training.stages for refusal in stage.refusals]
     for refusal in refused:
         print(f"{RecipeError.code}: {refusal}", file=sys.stderr)
-    if found.refusals:
+    if will_not_fit:
         return WillNotFitError.exit_code
     return RecipeError.exit_code if refused else 0
 
@@ -90,15 +89,3 @@ def _print(found: "Plan", corpus: str, has_versions: bool, printer: Printer) -> 
     )
     if has_versions:
         printer.line(f"  of files that {corpus}'s last run has read already, time and store are needed no more")
-
-
-def _print_stage(stage: "StagePlan", printer: Printer) -> None:
-    from training.stage_plans import number
-
-    printer.heading(f"Training, {stage.name}")
-    printer.table([[row.name, number(row.value), row.rule] for row in stage.values], ["", "value", "rule"])
-    for check in stage.checks:
-        said = ", ".join(f"{number(rule.value)} ({rule.source})" for rule in check.rules)
-        printer.line(f"  {check.name} {number(check.value)}; rules say {said}")
-    for warning in stage.warnings:
-        printer.line(f"  warning: {warning}")

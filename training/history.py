@@ -5,6 +5,7 @@ began with; reads two small files a stage. No torch.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,9 +14,11 @@ from typing import Any
 
 from ingot.errors import IntegrityError, NotFoundError
 from ingot.ledger import Entry
+from ingot.refs import TokensRef
 from ingot.storage import Store
 from training.checkpoints import read_manifest
 from training.job import METRICS_FILE
+from training.loss_prediction import FinishedRun
 
 _SHAPE = ("stage", "model", "sequence_length", "batch_tokens", "micro_batch_rows")
 """What a step's time depends on; rates, seeds and the number of steps are not in it."""
@@ -82,6 +85,48 @@ def run_of(store: Store, key: str) -> EarlierRun | None:
         finished=datetime.fromtimestamp(lines[-1]["time"], UTC),
         device=str(manifest.environment.get("device", "")),
     )
+
+
+def finished_on(store: Store, entries: Sequence[Entry], corpus: str) -> list[FinishedRun]:
+    """Registered runs on versions of this corpus, the newest first, each fingerprint once.
+
+    Only those that began with fresh weights and read this corpus alone, in one stage: another loss says little here.
+    """
+    found: dict[str, FinishedRun] = {}
+    for entry in [entry for entry in reversed(entries) if entry.verb == "registered"][:_MAX_VERSIONS]:
+        details = entry.details
+        same = str(details.get("corpus", "")).rpartition("@")[0] == corpus
+        stages = (details.get("recipe") or {}).get("train") or []
+        if not same or len(stages) != 1 or stages[0].get("stage") != "pretrain" or stages[0].get("data"):
+            continue
+        run = _finished(store, details)
+        if run is not None:
+            found.setdefault(str(details["run"]), run)
+    return list(found.values())
+
+
+def _finished(store: Store, details: Mapping[str, Any]) -> FinishedRun | None:
+    key = str(details["checkpoint_key"])
+    try:
+        lines = [json.loads(line) for line in store.read_bytes(f"{key}/{METRICS_FILE}").splitlines()]
+        tokens = TokensRef.model_validate({"corpus": details["corpus"], **store.read_record(details["tokens_key"])})
+        if read_manifest(store, key).start is not None:
+            return None
+    except (IntegrityError, NotFoundError, LookupError, ValueError):
+        return None
+    loss = end_loss(lines)
+    if loss is None or not tokens.num_bytes:
+        return None
+    bits = loss * tokens.num_tokens / (math.log(2) * tokens.num_bytes)
+    name = f"{details['model']}/{details['version']}"
+    return FinishedRun(name, int(details["num_parameters"]), int(details["tokens_seen"]), bits)
+
+
+def end_loss(lines: Sequence[Mapping[str, Any]]) -> float | None:
+    """The mean training loss over the last twentieth of a run's tokens; None where no line says one."""
+    read = [(line["tokens"], line["loss"]) for line in lines if "loss" in line and line.get("tokens")]
+    last = [loss for tokens, loss in read if tokens >= 0.95 * read[-1][0]]
+    return sum(last) / len(last) if last else None
 
 
 def _start_seconds(store: Store, fingerprint: str, first_step: float) -> float:

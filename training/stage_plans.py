@@ -4,11 +4,14 @@ Arithmetic on configs: no torch, no store, milliseconds. Rules are for fresh wei
 is told in steps and tokens, and not judged.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ingot.config import Recipe
 from training import sizing
+from training.loss_prediction import FinishedRun, LossBand, predict_loss
 from training.sizing import Check
+from training.stage_costs import StageCost
 from training.stages import pretrain
 
 MANY_EPOCHS = 4
@@ -35,6 +38,10 @@ class StagePlan:
     checks: list[Check] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
+    loss: LossBand | None = None
+    """At the end of training; None where nothing predicts it: weights that are not fresh, mixtures, other stages."""
+    cost: StageCost | None = None
+    """None where nobody asked, or the shape is not known."""
 
 
 def plan_stage(
@@ -142,8 +149,17 @@ def _schedule(config: pretrain.Config) -> str:
     return "cosine" if config.decay == "cosine" else f"wsd, falling over the last {config.decay_fraction:.0%}"
 
 
-def plan_stages(recipe: Recipe, *, corpus_tokens: int | None) -> list[StagePlan]:
-    """Every stage of a recipe that pre-trains, in order; the first one's weights are fresh unless it names a start."""
+def plan_stages(
+    recipe: Recipe,
+    *,
+    corpus_tokens: int | None,
+    bytes_per_token: float | None = None,
+    runs: Sequence[FinishedRun] = (),
+) -> list[StagePlan]:
+    """Every stage of a recipe that pre-trains, in order; the first one's weights are fresh unless it names a start.
+
+    bytes_per_token is the corpus's, and None leaves losses out; runs are earlier ones on the same corpus.
+    """
     found = []
     for index, entry in enumerate(recipe.train):
         config = entry.config
@@ -154,4 +170,11 @@ def plan_stages(recipe: Recipe, *, corpus_tokens: int | None) -> list[StagePlan]
                 plan_stage(f"train.{index}", config, vocab_size=recipe.tokenizer.vocab_size, corpus_tokens=tokens,
                            fresh=fresh)
             )  # fmt: skip
+            if fresh and entry.name == pretrain.STAGE and tokens and bytes_per_token:
+                planned = pretrain.plan(config, recipe.tokenizer.vocab_size)
+                found[-1].loss = predict_loss(
+                    parameters=planned.num_parameters, blocks=planned.num_non_embedding_parameters,
+                    tokens=planned.total_steps * config.batch_tokens, bytes_per_token=bytes_per_token,
+                    vocab_size=recipe.tokenizer.vocab_size, unique_tokens=tokens, runs=runs,
+                )  # fmt: skip
     return found

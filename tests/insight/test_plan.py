@@ -172,7 +172,34 @@ def test_a_large_model_far_off_the_rules_is_refused_with_what_to_set(
     path.write_text(yaml.safe_dump({**road.corpus.recipe, "train": [{**stage, "batch_tokens": 131_072}]}))
     assert main(["plan", str(path), "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)["training"]
+    assert told["cost"]["hours"] > 1 and "not probed: it would take about" in told["cost"]["speed_basis"]
     assert {row["name"]: row["value"] for row in told["values"]}["steps"] == 15_259 and told["refusals"] == []
+
+
+def test_hours_give_a_train_section_that_the_plan_accepts_with_its_price(
+    road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import yaml
+
+    for name, value in (("STORE", road.store.root), ("HOME", str(tmp_path / "home")), ("WORKERS", "0")):
+        monkeypatch.setenv(f"INGOT_{name}", value)
+    stage = {"stage": "pretrain", "model": {"family": "llama", "layers": 2, "width": 64}, "tokens": 6_000,
+             "sequence_length": 16}  # fmt: skip
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**road.corpus.recipe, "train": [{**stage, "batch_tokens": 64}]}))
+    command = ["plan", str(path), "--no-probe"]
+    assert main([*command, "--max-hours", "2"]) == 0
+    section = capsys.readouterr().out.partition("The stage that fits")[2].partition("train:")[2]
+    train = yaml.safe_load("train:" + section.partition("  no larger")[0])
+    path.write_text(yaml.safe_dump({**road.corpus.recipe, **train}))
+    monkeypatch.setenv("INGOT_PRICE_PER_KWH", "0.3")
+    assert main([*command, "--json", "--price-per-hour", "2"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    (planned_stage,), cost = told["training"], told["training"][0]["cost"]
+    assert planned_stage["refusals"] == [] and told["data"]["tokens_basis"] == "of the whole corpus"
+    assert cost["cost"] == pytest.approx(2 * cost["hours"] + 0.3 * cost["kwh"])
+    assert planned_stage["loss"]["is_extrapolation"]
+    assert main(["plan", str(path), "--max-hours", "-1"]) == 2
 
 
 def test_the_meter_sees_the_work_of_children_that_live_on() -> None:

@@ -1,0 +1,35 @@
+"""A probe of a tiny model: the real loop, nothing left behind, and its memory beside that of the run that follows."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ingot.storage import Store
+from tests.training.conftest import TINY, VOCAB_SIZE, Place
+from training.probe import probe, probe_config
+from training.stages.pretrain import run
+
+
+def test_the_memory_of_a_probe_is_within_15_percent_of_the_run_that_follows(place: Place, tmp_path: Path) -> None:
+    scratch = Store(str(tmp_path / "probe"))
+    found = probe(probe_config(TINY), VOCAB_SIZE, scratch, ranks=1, threads=1)
+    assert found is not None and found.tokens_per_second > 100 and found.watts and not found.is_measured_power
+    assert not list((tmp_path / "probe").glob("checkpoints/*/00001000")), "the probe went on to its end"
+    run(TINY, None, place.tokens, place.output())
+    peak = place.metrics()[-1]["peak_memory_bytes"]
+    assert found.peak_memory_bytes == pytest.approx(peak, rel=0.15)
+    assert not [name for name in os.listdir("/proc") if name.isdigit() and _runs_in(int(name), tmp_path / "probe")]
+
+
+def _runs_in(pid: int, folder: Path) -> bool:
+    try:
+        return str(folder) in Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False
+
+
+def test_a_probe_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    slow = TINY.model_copy(update={"batch_tokens": 1 << 22, "sequence_length": 256})
+    scratch = Store(str(tmp_path / "probe"))
+    assert probe(probe_config(slow), VOCAB_SIZE, scratch, ranks=1, threads=1, limit_seconds=0.1) is None
