@@ -5,7 +5,7 @@ work in `training/loops/pretrain.py`. A 1M-parameter model trains at about 10,00
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -28,6 +28,8 @@ from training.optimizers import (
     default_warmup_steps,
 )
 from training.spikes import RollBack, SkipSpikes
+
+Sharding = Literal["none", "full"]
 
 VERSION = "1"
 STAGE = "pretrain"
@@ -124,6 +126,11 @@ class Config(BaseModel):
         description="Compile the blocks at the first step, within rounding of what they are; unset: on a GPU, because "
         "on a CPU a short run ends before it pays.",
     )
+    sharding: Sharding = Field(
+        default="none",
+        description="full: weights, gradients and moments are divided among the ranks, for models that one GPU does "
+        "not hold; none: every rank has all of them, which is faster while it fits.",
+    )
     gpus: int | None = Field(
         default=None,
         ge=1,
@@ -154,6 +161,15 @@ class Config(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _divided_tensors_are_updated_one_by_one(self) -> "Config":
+        if self.sharding == "full" and self.optimizer == "muon":
+            raise ValueError(
+                "optimizer muon needs whole matrices, and sharding full leaves no rank one; write optimizer: adamw, or "
+                "sharding: none"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _data_is_one_mixture(self) -> "Config":
         if self.data is not None:
             check_parts(self.data)
@@ -178,6 +194,7 @@ ADDED_OPTIONS = (
     "document_masking",
     "precision",
     "compile",
+    "sharding",
 )
 """Options that came later and do nothing by default: left out of the identity then, so that old runs are found."""
 
