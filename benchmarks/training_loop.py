@@ -59,7 +59,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write everything that was seen into this file")
     parser.add_argument("--short", action="store_true", help="one round of a few steps, judging nothing")
     options = parser.parse_args()
-    pairs, steps, memory_steps = (1, 20, 40) if options.short else (options.pairs, 60, 500)
+    pairs, steps, memory_steps = (1, 20, 40) if options.short else (options.pairs, 50, 500)
     with tempfile.TemporaryDirectory() as folder:
         place = make_place(Path(folder), vocab_size=VOCAB_SIZE, num_tokens=400_000)
         seen = rounds(place, pairs=pairs, steps=steps, threads=options.threads)
