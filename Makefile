@@ -3,13 +3,13 @@
 # make check  style, types and the fast tests, under two minutes
 # make faults the fault tests with many rounds: twenty minutes, needs root for small disks and Debian's Ceph for S3
 # make recipes  what two cores can train, trained again and held against its evidence: half an hour
-# make bench  curation measured, hours; results are in docs/benchmarks.md (PEER=, PRESIDIO=: Pythons with the peers)
+# make bench  curation and training measured, hours; results are in docs/benchmarks.md (PEER=, PRESIDIO=: Pythons with the peers)
 VENV ?= .venv
 MOTO ?= .venv-moto
 BIN := $(VENV)/bin
 FAST := tests/base tests/sources tests/extract tests/features tests/rules tests/pii tests/dedup tests/evaluation
 
-.PHONY: install demo test check lint faults recipes bench clean
+.PHONY: install demo test check lint faults recipes bench bench-gpu clean
 
 install:
 	@deployments/install.sh $(VENV)
@@ -52,6 +52,11 @@ bench: install
 	$(BIN)/python benchmarks/answers.py
 	$(BIN)/python benchmarks/what_if.py
 	$(BIN)/python benchmarks/plan.py
+	$(BIN)/python -m benchmarks.training_loop
+
+# On a GPU: fails where training is more than 10 % below benchmarks/baselines/<GPU>.json; WRITE=1 keeps a new one.
+bench-gpu: install
+	$(BIN)/python -m benchmarks.training_gpu $(if $(WRITE),--write,--check)
 
 # A fake S3 in an environment of its own: resolved together with s3fs, pip backtracks for minutes.
 $(MOTO)/bin/moto_server:

@@ -169,7 +169,8 @@ def run_record(
 ) -> RunRecord:
     """What MLflow shows of a training run; kept in the store so that MLflow can be filled again."""
     values = resolved(entry.config)
-    values.pop("gpus", None)  # may change between two attempts at one run, which a param must not
+    for name in ("gpus", "async_checkpoints"):  # may change between two attempts at one run, which a param must not
+        values.pop(name, None)
     params: dict[str, Any] = {
         "stage": entry.name,
         "corpus": data.corpus,

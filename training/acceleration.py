@@ -17,6 +17,11 @@ logger = logging.getLogger(__name__)
 Precision = Literal["bfloat16", "float32"]
 
 
+def in_bfloat16(device: "torch.device", precision: Precision | None) -> bool:
+    """Whether matrix products are computed in bfloat16: as asked for, else on a GPU."""
+    return precision == "bfloat16" or (precision is None and device.type == "cuda")
+
+
 def autocast(device: "torch.device", precision: Precision | None) -> contextlib.AbstractContextManager[Any]:
     """Where matrix products are computed in bfloat16; weights, their gradients and the loss stay float32.
 
@@ -25,9 +30,7 @@ def autocast(device: "torch.device", precision: Precision | None) -> contextlib.
     """
     import torch
 
-    if precision is None:
-        precision = "bfloat16" if device.type == "cuda" else "float32"
-    if precision == "float32":
+    if not in_bfloat16(device, precision):
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
 

@@ -66,4 +66,7 @@ def _forget(run: Run) -> None:
         context_length=run.config.sequence_length,
         seed=run.config.seed,
     )
-    run.model.load_state_dict(fresh.state_dict())
+    if run.sharded is not None:
+        run.sharded.put_weights(fresh.state_dict())
+    else:
+        run.model.load_state_dict(fresh.state_dict())

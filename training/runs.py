@@ -26,7 +26,7 @@ from transformers.utils import logging as transformers_logging
 from ingot.errors import TrainingError
 from ingot.refs import CheckpointRef
 from ingot.storage import Store
-from training.acceleration import compile_blocks
+from training.acceleration import compile_blocks, in_bfloat16
 from training.batches import Sampler, TokenStream, data_digest
 from training.branches import goes_on, order_from
 from training.checkpoints import (
@@ -45,6 +45,7 @@ from training.models import build_model
 from training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer
 from training.router import RouterLosses, watch_routers
 from training.saving import Saver, Snapshot, write_snapshot
+from training.sharding import Sharded, check_shares
 from training.spikes import SpikeWatch, watch_for
 from training.stages.pretrain import Config, Plan, plan
 
@@ -81,6 +82,8 @@ class Run:
     start_step: int = 0
     rewrite: Rewrite | None = None
     """What the stage does to windows after they are read; None leaves them as they are."""
+    sharded: Sharded | None = None
+    """Holds the model where its weights are divided among the ranks; None: every rank has all of them."""
 
 
 def set_up_run(job: Job, *, rank: int, num_ranks: int, rewrite: Rewrite | None = None) -> Run:
@@ -100,11 +103,26 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int, rewrite: Rewrite | None =
     model = build_model(
         config.model, vocab_size=job.data.vocab_size, context_length=config.sequence_length, seed=config.seed
     )
-    model.to(device)  # type: ignore[arg-type]  # transformers hides the signature behind a decorator
+    divided = config.sharding == "full" and num_ranks > 1
+    if divided:
+        check_shares(planned.rows_per_step, num_ranks)
+    else:
+        model.to(device)  # type: ignore[arg-type]  # transformers hides the signature behind a decorator
     compile_blocks(model.model.layers, device, config.compile)
+    # It moves a block at a time to the device.
+    sharded = Sharded(model, device, bfloat16=in_bfloat16(device, config.precision)) if divided else None
     held = sum(parameter.numel() for parameter in model.parameters())
     assert held == planned.num_parameters, f"the model holds {held} weights, the plan says {planned.num_parameters}"
     name = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    optimizer = build_optimizer(
+        model,
+        learning_rate=planned.learning_rate,
+        betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay,
+        name=config.optimizer,
+    )
+    if sharded is not None:
+        sharded.keep_parts(optimizer)
     return Run(
         job=job,
         config=config,
@@ -117,13 +135,7 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int, rewrite: Rewrite | None =
         stream=open_stream(store, job.data, sequence_length=config.sequence_length, verify=rank == 0),
         sampler=order_from(store, config, job.start, job.data),
         model=model.train(),
-        optimizer=build_optimizer(
-            model,
-            learning_rate=planned.learning_rate,
-            betas=(config.beta1, config.beta2),
-            weight_decay=config.weight_decay,
-            name=config.optimizer,
-        ),
+        optimizer=optimizer,
         metrics=MetricsWriter(job.run_dir),
         saver=Saver(
             partial(write_snapshot, store, model, job.data.tokenizer_key), device, beside=config.async_checkpoints
@@ -133,6 +145,7 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int, rewrite: Rewrite | None =
         spikes=watch_for(config.skip_spikes, config.roll_back, device),
         exact=device.type == "cpu",
         rewrite=rewrite,
+        sharded=sharded,
     )
 
 
@@ -177,7 +190,7 @@ def resume_run(run: Run, *, keep_metrics: bool = False) -> CheckpointRef | None:
     if not run.exact:
         logger.warning("continues, not bit-exact: %s", ", ".join(changed) or "an earlier part of the run was not")
     with open_checkpoint(run.store, ref.key) as (_, files):
-        _load_weights(run.model, files["model.safetensors"], ref.key)
+        _load_weights(run, files["model.safetensors"], ref.key)
         state = json.loads(files["state.json"].read_text())
         sampler = read_sampler(state["sampler"])
         if _order_of(sampler) != _order_of(run.sampler):
@@ -187,7 +200,7 @@ def resume_run(run: Run, *, keep_metrics: bool = False) -> CheckpointRef | None:
             )
         if isinstance(sampler, Sampler):
             run.sampler = sampler  # with what it passed by
-        restore_optimizer(run.model, run.optimizer, load_file(files["optimizer.safetensors"]))
+        _load_moments(run, files["optimizer.safetensors"])
         _restore_random_state(state["random"])
         if run.spikes is not None:
             run.spikes.restore(state["spikes"])
@@ -214,22 +227,32 @@ def _begin(run: Run, *, keep_metrics: bool) -> None:
                 f"start {start.key} has tokenizer {manifest.tokenizer_digest[:12]}, the tokens have "
                 f"{run.job.data.tokenizer_digest[:12]}; tokenize the corpus with the checkpoint's tokenizer"
             )
-        _load_weights(run.model, files["model.safetensors"], start.key)
+        _load_weights(run, files["model.safetensors"], start.key)
         if goes_on(run.config):
-            restore_optimizer(run.model, run.optimizer, load_file(files["optimizer.safetensors"]))
+            _load_moments(run, files["optimizer.safetensors"])
             _restore_random_state(json.loads(files["state.json"].read_text())["random"])
     what = "the weights and the optimizer" if goes_on(run.config) else "the weights"
     logger.info("begins with %s of %s", what, start.key)
 
 
-def _load_weights(model: PreTrainedModel, path: Path, key: str) -> None:
+def _load_moments(run: Run, path: Path) -> None:
+    if run.sharded is not None:
+        run.sharded.restore_optimizer(run.optimizer, path)
+    else:
+        restore_optimizer(run.model, run.optimizer, load_file(path))
+
+
+def _load_weights(run: Run, path: Path, key: str) -> None:
+    if run.sharded is not None:
+        run.sharded.load_weights(path, key)
+        return
     try:
-        missing, unexpected = model.load_state_dict(stack_experts(load_file(path)), strict=False)
+        missing, unexpected = run.model.load_state_dict(stack_experts(load_file(path)), strict=False)
     except RuntimeError as error:
         raise TrainingError(
             f"{key} has weights of another shape than train.model; use the shape it was made with"
         ) from error
-    tied = set(model.config.tie_word_embeddings * ["lm_head.weight"])
+    tied = set(run.model.config.tie_word_embeddings * ["lm_head.weight"])
     if set(missing) - tied or unexpected:
         raise TrainingError(
             f"{key} lacks {len(set(missing) - tied)} weights of train.model and has {len(unexpected)} others; "
@@ -239,9 +262,14 @@ def _load_weights(model: PreTrainedModel, path: Path, key: str) -> None:
 
 def save_run(run: Run, done: int) -> None:
     """Begin the checkpoint after `done` steps, from the run as it is now; rank 0 writes. All ranks call it."""
-    if run.rank == 0:
+    if run.sharded is not None:
+        memory = run.saver.free_memory() if run.rank == 0 else None
+        weights = run.sharded.gather_weights(memory)
+        moments = run.sharded.gather_moments(run.optimizer, memory)
+    elif run.rank == 0:
         weights = run.saver.hold(run.model.state_dict())
         moments = run.saver.hold(optimizer_tensors(run.model, run.optimizer))
+    if run.rank == 0:
         run.saver.save(Snapshot(weights, moments, _small_files(run, done), _manifest(run, done)))
 
 

@@ -74,11 +74,16 @@ class Saver:
             tensor = tensor.detach()
             place = (tensor.data_ptr(), tensor.shape)
             if place not in copied:
-                copied[place] = self._memory_of(name, tensor).copy_(tensor, non_blocking=True)
+                copied[place] = self._memory_for(name, tensor).copy_(tensor, non_blocking=True)
             held[name] = copied[place]
         return held
 
-    def _memory_of(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+    def free_memory(self) -> Callable[[str, torch.Tensor], torch.Tensor]:
+        """Memory for a copy of a tensor by name, for whoever fills it; waits for the checkpoint being written."""
+        self.wait()
+        return self._memory_for
+
+    def _memory_for(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         memory = self._memory.get(name)
         if memory is None or memory.shape != tensor.shape or memory.dtype != tensor.dtype:
             pinned = self._device.type == "cuda"

@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -162,20 +164,23 @@ def place(play: Place, tmp_path: Path) -> Place:
     return Place(tmp_path, play.tokens)
 
 
-def _rank(job: Job, environment: dict[str, str], stop_after: float | None) -> None:
+def _rank(
+    job: Job, environment: dict[str, str], stop_after: float | None = None, rank: int = 0, num_ranks: int = 1
+) -> None:
     from training.worker import log_to_file, run_rank
 
     os.environ.update(environment)
     job.run_dir.mkdir(exist_ok=True)
-    log_to_file(job.run_dir / "rank0.log")
+    log_to_file(job.run_dir / f"rank{rank}.log")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     if stop_after is not None:
         threading.Timer(stop_after, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
-    os._exit(run_rank(job, stop, rank=0, num_ranks=1))
+    os._exit(run_rank(job, stop, rank=rank, num_ranks=num_ranks))
 
 
 RankRunner = Callable[..., int]
+GroupRunner = Callable[..., list[int]]
 
 
 @pytest.fixture(scope="session")
@@ -194,6 +199,38 @@ def run_rank() -> RankRunner:
         process.join(60)
         assert process.exitcode is not None, "the rank hangs"
         return process.exitcode
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_ranks(run_rank: RankRunner) -> GroupRunner:
+    """Runs ranks of one group, each in a forked process; returns their exit statuses.
+
+    crash_at says where `victim` is killed; term_after sends TERM to rank 0 once metrics.jsonl has so many lines.
+    """
+    context = multiprocessing.get_context("forkserver")
+
+    def run(
+        job: Job, num_ranks: int, *, crash_at: str = "", victim: int = 0, term_after: int | None = None
+    ) -> list[int]:
+        job = job.model_copy(update={"attempt": uuid.uuid4().hex})  # names the file through which they meet
+        job.run_dir.mkdir(exist_ok=True)
+        processes = []
+        for rank in range(num_ranks):
+            environment = {"GLOO_SOCKET_IFNAME": "lo", "INGOT_CRASH_AT": crash_at if rank == victim else ""}
+            processes.append(context.Process(target=_rank, args=(job, environment, None, rank, num_ranks)))
+            processes[-1].start()
+        metrics = job.run_dir / "metrics.jsonl"
+        while term_after is not None and processes[0].is_alive():
+            if metrics.is_file() and metrics.read_text().count("\n") >= term_after:
+                processes[0].terminate()
+                break
+            time.sleep(0.01)
+        for process in processes:
+            process.join(60)
+            assert process.exitcode is not None, "a rank hangs"
+        return [process.exitcode for process in processes]
 
     return run
 

@@ -163,3 +163,8 @@ def test_other_weights_of_the_routers_losses_are_another_run() -> None:
 
     assert identity_values(MIXTURE) != identity_values(MIXTURE.model_copy(update={"balance_loss": 0.02}))
     assert isinstance(MIXTURE, Config)
+
+
+def test_a_mixture_is_not_sharded() -> None:
+    with pytest.raises(ValueError, match="choose a dense family"):
+        Config.model_validate({**MIXTURE.model_dump(), "sharding": "full"})

@@ -67,6 +67,19 @@ def gone(processes: list[psutil.Process]) -> bool:
     return all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in processes)
 
 
+def processes_of(place: Place) -> list[str]:
+    """Command lines in /proc of agents and ranks of a run, whoever their parent is now."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(place.run_dir) in line:
+            found.append(line)
+    return found
+
+
 def test_a_group_trains_reports_and_gives_the_weights_of_a_single_process(clean: Place, place: Place) -> None:
     lines: list[dict[str, float]] = []
     ref = run(TINY, None, place.tokens, place.output(on_progress=lines.extend))
@@ -92,6 +105,7 @@ def test_term_leaves_a_checkpoint_and_a_second_start_continues(
     process = launcher(1)
     wait_for(lambda: started(place))
     agent, rank = family(process)
+    assert any("training.worker" in line for line in processes_of(place))
     environment = rank.environ()
     assert "planted" not in environment.values() and environment["OMP_NUM_THREADS"] == "1"
     with pytest.raises(BusyError, match="in use by another run"):
@@ -101,7 +115,7 @@ def test_term_leaves_a_checkpoint_and_a_second_start_continues(
     assert process.stdout is not None
     message = process.stdout.read()
     assert "INGOT-INTERRUPTED: training stopped as asked after step" in message
-    assert gone([agent, rank])
+    assert gone([agent, rank]) and processes_of(place) == []
     assert place.outcome().status == "stopped"
     stopped_at = place.outcome().checkpoint.step
     assert 0 < stopped_at < 250 and list_steps(place.store, FINGERPRINT)[0] == stopped_at
@@ -124,6 +138,7 @@ def test_whoever_is_killed_the_whole_group_goes(
         assert listening and set(listening) == {"127.0.0.1"}  # gloo between the two ranks, on loopback
     {"launcher": process, "agent": agent, "rank": ranks[-1]}[victim].kill()
     wait_for(lambda: gone(group), 20)
+    wait_for(lambda: processes_of(place) == [], 20)
     if victim != "launcher":
         assert process.wait(30) == TrainingError.exit_code
         assert process.stdout is not None

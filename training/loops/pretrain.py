@@ -3,7 +3,8 @@
 # B rows, T tokens, V vocabulary
 
 Gradients of all parameters live in one flat buffer, beside the step's loss and the wish to stop: one
-all-reduce a step for everything, one norm, one clip. The update is skipped inside the fused kernel
+all-reduce a step for everything, one norm, one clip (`training/gradients.py`; divided among ranks:
+`training/sharding.py`). The update is skipped inside the fused kernel
 when loss or gradient is not finite, so that no device is waited for to find out.
 """
 
@@ -20,12 +21,14 @@ from ingot.errors import TrainingError
 from training.acceleration import autocast
 from training.documents import document_positions
 from training.energy import energy_meter
+from training.gradients import FlatGradients
 from training.job import Job, Outcome
 from training.losses import chunked_loss
 from training.metrics import Heartbeat
 from training.optimizers import learning_rate_factor
 from training.rollbacks import Diverged, roll_back
 from training.runs import Rewrite, Run, finish_run, resume_run, save_run, set_up_run
+from training.sharding import ShardedGradients
 from training.skips import data_step
 from training.throughput import flops_per_token, peak_flops, peak_memory_bytes
 
@@ -57,11 +60,10 @@ def train(
 
 def _train_steps(run: Run, stop: threading.Event) -> Outcome:
     config, planned, job = run.config, run.plan, run.job
-    parameters = list(run.model.parameters())
-    num_routed = run.routers.num_numbers if run.routers else 0
-    gradients, step_loss, stop_votes, routed, shared = _flat_gradients(parameters, run.device, num_routed)
-    if run.routers:
-        run.routers.write_into(routed)
+    gradients = _gradients(run)
+    step_loss, stop_votes = gradients.step_loss, gradients.stop_votes
+    if run.routers and isinstance(gradients, FlatGradients):  # a mixture is not sharded
+        run.routers.write_into(gradients.routed)
     # bad_step is sticky: once a step was not finite no later one updates, until the next look at it.
     not_finite = torch.zeros((), device=run.device)
     bad_step = torch.full((), -1, dtype=torch.int64, device=run.device)
@@ -79,12 +81,10 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
         run.saver.check()
         if heartbeat:
             heartbeat.beat(step)
-        shared.zero_()
+        gradients.zero()
         _accumulate(run, step, step_loss)
         stop_votes.fill_(float(stop.is_set()))
-        if run.num_ranks > 1:
-            dist.all_reduce(shared)
-        grad_norm = gradients.norm()
+        grad_norm = gradients.reduce()
         bad = ~(torch.isfinite(step_loss) & torch.isfinite(grad_norm))
         spike = None
         if run.spikes is not None:
@@ -94,7 +94,7 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
         skip = bad_step >= 0 if spike is None else (bad_step >= 0) | spike
         not_finite.copy_(skip.float())
         if config.grad_clip is not None:
-            gradients.mul_((config.grad_clip / (grad_norm + 1e-6)).clamp(max=1.0))
+            gradients.scale((config.grad_clip / (grad_norm + 1e-6)).clamp(max=1.0))
         learning_rate = planned.learning_rate * learning_rate_factor(
             step,
             total_steps=planned.total_steps,
@@ -157,17 +157,11 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
     raise AssertionError("the last step returns")
 
 
-def _flat_gradients(
-    parameters: list[torch.nn.Parameter], device: torch.device, num_routed: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One buffer holding every gradient, the loss, the stop votes and what routers tell: its parts, and the whole."""
-    size = sum(parameter.numel() for parameter in parameters)
-    shared = torch.zeros(size + 2 + num_routed, device=device)
-    offset = 0
-    for parameter in parameters:
-        parameter.grad = shared[offset : offset + parameter.numel()].view_as(parameter)
-        offset += parameter.numel()
-    return shared[:size], shared[size], shared[size + 1], shared[size + 2 :], shared
+def _gradients(run: Run) -> FlatGradients | ShardedGradients:
+    if run.sharded is not None:
+        return run.sharded.gradients(run.device)
+    num_routed = run.routers.num_numbers if run.routers else 0
+    return FlatGradients(list(run.model.parameters()), run.device, run.num_ranks, num_routed)
 
 
 def _accumulate(run: Run, step: int, step_loss: torch.Tensor) -> None:
@@ -183,34 +177,38 @@ def _accumulate(run: Run, step: int, step_loss: torch.Tensor) -> None:
         ids_BT = torch.from_numpy(ids)
         if run.device.type == "cuda":
             ids_BT = ids_BT.pin_memory().to(run.device, non_blocking=True)
-        positions_BT = document_positions(ids_BT[:, :-1]) if config.document_masking else None
-        with autocast(run.device, config.precision):
-            hidden_BTD = run.model.model(
-                input_ids=ids_BT[:, :-1], position_ids=positions_BT, use_cache=False
-            ).last_hidden_state
-            # Float: a mixture's own losses; nothing for a dense model, whose loss stays what it was bit for bit.
-            routing = run.routers.loss(config.batch_tokens) if run.routers else None
-            if config.loss_chunk_tokens is not None:
-                loss, cross_entropy = chunked_loss(
-                    hidden_BTD.flatten(0, 1),
-                    run.model.lm_head.weight,
-                    ids_BT[:, 1:].flatten(),
-                    chunk_tokens=config.loss_chunk_tokens,
-                    z_loss=config.z_loss,
-                    num_tokens=config.batch_tokens,
-                )
-                step_loss += cross_entropy.detach()
-                (loss if routing is None else loss + routing).backward()
-                continue
-            logits_BTV = run.model.lm_head(hidden_BTD)
-        logits = logits_BTV.float().flatten(0, 1)
-        loss = F.cross_entropy(logits, ids_BT[:, 1:].flatten(), reduction="sum") / config.batch_tokens
-        step_loss += loss.detach()
-        if config.z_loss is not None:
-            loss = loss + config.z_loss * logits.logsumexp(-1).square().sum() / config.batch_tokens
-        if routing is not None:
-            loss = loss + routing
+        loss, cross_entropy = _loss(run, ids_BT) if run.sharded is None else run.sharded(_loss, run, ids_BT)
+        step_loss += cross_entropy
         loss.backward()
+
+
+def _loss(run: Run, ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss to differentiate and the cross-entropy alone, as shares of the step's means."""
+    config = run.config
+    positions_BT = document_positions(ids_BT[:, :-1]) if config.document_masking else None
+    with autocast(run.device, config.precision):
+        hidden_BTD = run.model.model(
+            input_ids=ids_BT[:, :-1], position_ids=positions_BT, use_cache=False
+        ).last_hidden_state
+        # A mixture's own losses; nothing for a dense model, whose loss stays what it was bit for bit.
+        routing = run.routers.loss(config.batch_tokens) if run.routers else None
+        if config.loss_chunk_tokens is not None:
+            loss, cross_entropy = chunked_loss(
+                hidden_BTD.flatten(0, 1),
+                run.model.lm_head.weight,
+                ids_BT[:, 1:].flatten(),
+                chunk_tokens=config.loss_chunk_tokens,
+                z_loss=config.z_loss,
+                num_tokens=config.batch_tokens,
+            )
+            return loss if routing is None else loss + routing, cross_entropy.detach()
+        logits_BTV = run.model.lm_head(hidden_BTD)
+    logits = logits_BTV.float().flatten(0, 1)
+    loss = F.cross_entropy(logits, ids_BT[:, 1:].flatten(), reduction="sum") / config.batch_tokens
+    cross_entropy = loss.detach()
+    if config.z_loss is not None:
+        loss = loss + config.z_loss * logits.logsumexp(-1).square().sum() / config.batch_tokens
+    return loss if routing is None else loss + routing, cross_entropy
 
 
 def _not_finite(step: int, loss: float, grad_norm: float, learning_rate: float) -> TrainingError:

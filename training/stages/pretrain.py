@@ -5,7 +5,7 @@ work in `training/loops/pretrain.py`. A 1M-parameter model trains at about 10,00
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -35,6 +35,8 @@ from training.optimizers import (
     default_warmup_steps,
 )
 from training.spikes import RollBack, SkipSpikes
+
+Sharding = Literal["none", "full"]
 
 VERSION = "1"
 STAGE = "pretrain"
@@ -142,6 +144,11 @@ class Config(BaseModel):
         description="Compile the blocks at the first step, within rounding of what they are; unset: on a GPU, because "
         "on a CPU a short run ends before it pays.",
     )
+    sharding: Sharding = Field(
+        default="none",
+        description="full: weights, gradients and moments are divided among the ranks, for models that one GPU does "
+        "not hold; none: every rank has all of them, which is faster while it fits.",
+    )
     gpus: int | None = Field(
         default=None,
         ge=1,
@@ -172,6 +179,20 @@ class Config(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _divided_tensors_are_updated_one_by_one(self) -> "Config":
+        if self.sharding == "full" and self.model is not None and self.model.is_mixture:
+            raise ValueError(
+                "sharding full of a mixture of experts cannot read its own checkpoints yet; write sharding: none, or "
+                "choose a dense family"
+            )
+        if self.sharding == "full" and self.optimizer == "muon":
+            raise ValueError(
+                "optimizer muon needs whole matrices, and sharding full leaves no rank one; write optimizer: adamw, or "
+                "sharding: none"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _data_is_one_mixture(self) -> "Config":
         if self.data is not None:
             check_parts(self.data)
@@ -198,6 +219,7 @@ ADDED_OPTIONS = (
     "document_masking",
     "precision",
     "compile",
+    "sharding",
 )
 """Options that came later and do nothing by default: left out of the identity then, so that old runs are found."""
 
