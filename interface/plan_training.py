@@ -109,23 +109,10 @@ def data_facts(store: Store, recipe: Recipe, found: "Plan") -> DataFacts:
 
 def prices_of(settings: Settings, options: Namespace) -> "Prices":
     """From the command line, else from the settings."""
-    from training.stage_costs import Prices
+    from training.stage_costs import Prices, prices_from
 
-    def price(given: float | None, name: str) -> float | None:
-        text = settings.environ.get(name)
-        if given is not None or not text:
-            return given
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if value < 0:
-            raise RecipeError(f"setting {name} is {text!r}; give a price as a number from 0 on, e.g. 2.5")
-        return value
-
-    return Prices(
-        price(options.price_per_hour, "INGOT_PRICE_PER_HOUR"), price(options.price_per_kwh, "INGOT_PRICE_PER_KWH")
-    )
+    set_here = prices_from(settings.environ)
+    return Prices(options.price_per_hour or set_here.per_hour, options.price_per_kwh or set_here.per_kwh)
 
 
 def _cost(
@@ -184,6 +171,8 @@ def _probe(
             )  # fmt: skip
         except IngotError as error:
             return None, f"the probe failed: {error}"
+    if found is not None:
+        probing.remember(settings.home, found, probing.probe_config(config), vocab_size, here, ranks)
     return found, "" if found else f"the probe's five steps took more than {probing.LIMIT_SECONDS:.0f} s"
 
 

@@ -191,7 +191,7 @@ def check_rate(config: Config, planned: Plan) -> dict[str, Any]:
 def check_packing(packed: NDArray[np.float32], apart: NDArray[np.float32], *, precision: str) -> dict[str, float]:
     """The losses of the same tokens in nats, two ways; TrainingError where one differs by more than rounding.
 
-    Token by token, because at fresh weights a wrong mask moves single losses and hardly their mean.
+    Token by token, because a mean hides losses that move both ways.
     """
     difference = float(np.abs(packed - apart).max())
     # A NaN is no difference in packing: the first step says better what it is.
