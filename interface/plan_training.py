@@ -54,13 +54,10 @@ def plan_training(
     """The plan of the recipe's stages, and the recipe it is for: with --max-hours another than was given."""
     from tasks.starts import begun, find_start
     from training.history import finished_on
-    from training.machine import look
     from training.stage_plans import plan_stages
 
     data = data_facts(store, recipe, found)
-    here = look(
-        num_gpus=len(gpu_slots.devices(settings)), memory_bytes=found.available_bytes, free_bytes=found.free_bytes
-    )
+    here = _machine(recipe, found, settings, options)
     fit = None
     if options.max_hours is not None:
         fit = _fit(recipe, data, here, store, settings, options)
@@ -79,6 +76,18 @@ def plan_training(
         if getattr(entry.config, "model", None) is not None:
             stage.cost = _cost(stage.name, entry, vocab_size, here, store, settings, options, data)
     return TrainingPlan(data, here, stages, fit), recipe
+
+
+def _machine(recipe: Recipe, found: "Plan", settings: Settings, options: Namespace) -> "Machine":
+    """This machine, or the one that --gpu names, with as many GPUs as a stage asks for."""
+    from training.machine import look, machine_of
+
+    if options.gpu is not None:
+        asked = [getattr(entry.config, "gpus", None) or settings.ranks for entry in recipe.train]
+        return machine_of(options.gpu, num_gpus=max(asked, default=settings.ranks))
+    return look(
+        num_gpus=len(gpu_slots.devices(settings)), memory_bytes=found.available_bytes, free_bytes=found.free_bytes
+    )
 
 
 def data_facts(store: Store, recipe: Recipe, found: "Plan") -> DataFacts:
@@ -122,12 +131,13 @@ def _cost(
     from ingot.config import resolved
     from training.history import newest_of_shape
     from training.stage_costs import stage_cost
+    from training.throughput import accelerator
 
     config: Config = entry.config
     ranks = config.gpus or settings.ranks
     measured, why_not = _probe(config, vocab_size, here, store, settings, options, ranks)
     earlier = newest_of_shape(store, ledger.read(store), resolved(entry), vocab_size) if measured is None else None
-    if earlier is not None and (earlier.device == "cpu") != (here.num_gpus == 0):
+    if earlier is not None and accelerator(earlier.device) != accelerator(here.name):
         earlier = None  # of another machine
     read = min(data.tokens, config.tokens) * (4 if vocab_size > 1 << 16 else 2)
     found = stage_cost(
@@ -145,8 +155,15 @@ def _probe(
     from training.machine import estimated_flops
     from training.throughput import flops_per_token
 
+    if options.gpu is not None:
+        return None, "of another machine than this one"
     if options.probe is False:
         return None, ""
+    if options.max_hours is not None:
+        # The stage that was chosen was probed to choose it.
+        known = probing.recall(settings.home, probing.probe_config(config), vocab_size, here, ranks)
+        if known is not None:
+            return known, ""
     flops = estimated_flops(here, ranks)
     per_token = flops_per_token(config.model, vocab_size, config.sequence_length)
     seconds = None if flops is None else probing.seconds_expected(config, per_token, flops)
@@ -187,7 +204,8 @@ def _fit(
     first = next((entry.config for entry in recipe.train if hasattr(entry.config, "sequence_length")), None)
     length = int(first.sequence_length) if first is not None else 256
     vocab_size = recipe.tokenizer.vocab_size
-    ranks = getattr(first, "gpus", None) or settings.ranks
+    gpus = getattr(first, "gpus", None)
+    ranks = gpus or settings.ranks
     flops = estimated_flops(here, ranks)
     if flops is None:
         raise RecipeError(
@@ -196,7 +214,7 @@ def _fit(
     for _ in range(2):
         fit = fit_hours(
             options.max_hours, flops=flops, vocab_size=vocab_size, sequence_length=length, corpus_tokens=data.tokens,
-            here=here,
+            here=here, gpus=gpus,
         )  # fmt: skip
         measured, _ = _probe(fit.config, vocab_size, here, store, settings, options, ranks)
         if measured is None:
@@ -204,7 +222,7 @@ def _fit(
         flops = measured.tokens_per_second * flops_per_token(fit.config.model, vocab_size, length)
     return fit_hours(
         options.max_hours, flops=flops, vocab_size=vocab_size, sequence_length=length, corpus_tokens=data.tokens,
-        here=here,
+        here=here, gpus=gpus,
     )  # fmt: skip
 
 

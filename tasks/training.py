@@ -35,6 +35,7 @@ from training.batches import data_digest
 from training.checkpoints import read_manifest
 from training.job import StageOutput
 from training.plan_actual import ACTUAL_FILE, PLAN_FILE
+from training.preflight import PREFLIGHT_FILE
 
 MAX_PARAMS = 20
 
@@ -130,6 +131,8 @@ def train_stage(
 
         output = replace(on_devices(output, here, devices), on_progress=follow)
         checkpoint: CheckpointRef = module.run(entry.config, start, data, output)
+        if (output.run_dir / PREFLIGHT_FILE).is_file():
+            run.log_json(PREFLIGHT_FILE, json.loads((output.run_dir / PREFLIGHT_FILE).read_text()))
         came = stage_forecast.outcome(here.store, digest, checkpoint.key, record.name)
         if came is not None:
             run.log_json(ACTUAL_FILE, came.values)

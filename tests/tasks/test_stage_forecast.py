@@ -51,6 +51,7 @@ def test_a_run_keeps_its_plan_and_shows_it_beside_what_came(home: Path, store: S
     assert planned["loss"]["is_extrapolation"]
     assert planned["cost"]["cost"] == pytest.approx(3 * planned["cost"]["hours"])
     table = artifact(here.tracking_uri, digest, "plan_against_actual.json")
+    assert artifact(here.tracking_uri, digest, "preflight.json")["overlap"]["handbook@2"]["trained_on"] == 0
     assert set(table) == {"loss", "tokens_per_second", "hours", "memory_bytes", "kwh", "cost"}
     for name in ("tokens_per_second", "hours", "memory_bytes", "kwh", "cost"):
         assert table[name]["planned"] > 0 and table[name]["actual"] > 0, name
