@@ -135,3 +135,12 @@ def _longest_common(sample: np.ndarray, text: np.ndarray) -> tuple[int, int, int
         if length > best[0] or (length == best[0] and length and (start, index + 1 - length) < (best[2], best[1])):
             best = (length, index + 1 - length, start)
     return best
+
+
+def documents_in_both(train: Iterable[Iterable[bytes]], heldout: Iterable[bytes]) -> list[bytes]:
+    """Digests of held-out texts that are trained on too, sorted; exact copies only.
+
+    train comes in parts, one shard's digests after the other, so that held-out ones alone are kept in memory.
+    """
+    wanted = set(heldout)
+    return sorted(set().union(*(wanted.intersection(part) for part in train)))

@@ -15,6 +15,7 @@ from ingot.ledger import Entry
 from ingot.manifest import Manifest
 from ingot.markdown import plain
 from ingot.model_versions import ModelVersion
+from ingot.plan_words import plan_words
 from ingot.storage import Store
 
 MOVES = ("approved", "overridden", "promoted", "rolled_back")
@@ -43,6 +44,7 @@ def card(store: Store, version: ModelVersion, entries: Sequence[Entry] | None = 
         "base_model": version.base_model,
         "parameters": version.details.get("num_parameters"),
         "tokens_seen": version.details.get("tokens_seen"),
+        **({"plan": version.details["plan_against_actual"]} if "plan_against_actual" in version.details else {}),
         "corpora": [
             {
                 "corpus": read.identity.corpus,
@@ -199,6 +201,7 @@ def _lines(card: dict[str, Any], link: Link, rows: int) -> list[str]:
         *([f"- Asked for by {plain(card['requested_by'])}"] if card["requested_by"] else []),
         f"- {count(card['parameters'])} parameters, {count(card['tokens_seen'])} tokens seen; base model "
         f"{card['base_model']}",
+        *([f"- Trained to {plain(plan_words(card['plan']))}"] if card.get("plan") else []),
     ]
     lines += ["", "**Gate**", "", *_verdict_lines(verdict, rows)]
     lines += ["", "**Decided by**", ""]

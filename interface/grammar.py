@@ -139,6 +139,8 @@ def parser() -> _Parser:
     plan.add_argument("--files", type=_count, default=400, help="of each source, at least (default 400)")
     plan.add_argument("--probe", action=argparse.BooleanOptionalAction,
                       help="five steps of the real model, for speed and memory (default: when under 30 s)")  # fmt: skip
+    plan.add_argument("--gpu", metavar="NAME", help="plan for a machine with this GPU instead of this one, e.g. H200")
+    plan.add_argument("--preflight", action="store_true", help="the checks before step 0, on the newest version")
     plan.add_argument("--max-hours", type=_positive, metavar="H", help="choose size, tokens, batch, rate for H hours")
     plan.add_argument("--price-per-hour", type=_positive, help="of the machine (default: INGOT_PRICE_PER_HOUR)")
     plan.add_argument("--price-per-kwh", type=_positive, help="of electricity (default: INGOT_PRICE_PER_KWH)")

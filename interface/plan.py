@@ -13,6 +13,7 @@ from ingot import manifest
 from ingot.errors import RecipeError, WillNotFitError
 from interface.context import open_settings, open_store
 from interface.output import Printer, progress_bars
+from interface.plan_preflight import print_preflight, run_preflight
 from interface.plan_training import as_values, plan_training, print_training
 from interface.runs import open_order
 
@@ -38,10 +39,13 @@ def plan(options: Namespace, printer: Printer) -> int:
             at_least=options.files, last=last, on_progress=report,
         )  # fmt: skip
     _print(found, order.recipe.corpus, bool(known), printer)
-    training, _ = plan_training(order.recipe, found, store, settings, options)
+    training, recipe = plan_training(order.recipe, found, store, settings, options)
     print_training(training, printer)
+    checked = run_preflight(recipe, store, settings) if options.preflight else None
+    if checked is not None:
+        print_preflight(checked, printer)
     stages = [asdict(stage) for stage in training.stages]
-    printer.result({"curation": asdict(found), "training": stages, **as_values(training)})
+    printer.result({"curation": asdict(found), "training": stages, **as_values(training), "preflight": checked})
     will_not_fit = found.refusals + [text for stage in training.stages if stage.cost for text in stage.cost.refusals]
     for refusal in will_not_fit:
         print(f"{WillNotFitError.code}: {refusal}", file=sys.stderr)

@@ -54,13 +54,10 @@ def plan_training(
     """The plan of the recipe's stages, and the recipe it is for: with --max-hours another than was given."""
     from tasks.starts import begun, find_start
     from training.history import finished_on
-    from training.machine import look
     from training.stage_plans import plan_stages
 
     data = data_facts(store, recipe, found)
-    here = look(
-        num_gpus=len(gpu_slots.devices(settings)), memory_bytes=found.available_bytes, free_bytes=found.free_bytes
-    )
+    here = _machine(recipe, found, settings, options)
     fit = None
     if options.max_hours is not None:
         fit = _fit(recipe, data, here, store, settings, options)
@@ -79,6 +76,18 @@ def plan_training(
         if getattr(entry.config, "model", None) is not None:
             stage.cost = _cost(stage.name, entry, vocab_size, here, store, settings, options, data)
     return TrainingPlan(data, here, stages, fit), recipe
+
+
+def _machine(recipe: Recipe, found: "Plan", settings: Settings, options: Namespace) -> "Machine":
+    """This machine, or the one that --gpu names, with as many GPUs as a stage asks for."""
+    from training.machine import look, machine_of
+
+    if options.gpu is not None:
+        asked = [getattr(entry.config, "gpus", None) or settings.ranks for entry in recipe.train]
+        return machine_of(options.gpu, num_gpus=max(asked, default=settings.ranks))
+    return look(
+        num_gpus=len(gpu_slots.devices(settings)), memory_bytes=found.available_bytes, free_bytes=found.free_bytes
+    )
 
 
 def data_facts(store: Store, recipe: Recipe, found: "Plan") -> DataFacts:
@@ -109,23 +118,10 @@ def data_facts(store: Store, recipe: Recipe, found: "Plan") -> DataFacts:
 
 def prices_of(settings: Settings, options: Namespace) -> "Prices":
     """From the command line, else from the settings."""
-    from training.stage_costs import Prices
+    from training.stage_costs import Prices, prices_from
 
-    def price(given: float | None, name: str) -> float | None:
-        text = settings.environ.get(name)
-        if given is not None or not text:
-            return given
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if value < 0:
-            raise RecipeError(f"setting {name} is {text!r}; give a price as a number from 0 on, e.g. 2.5")
-        return value
-
-    return Prices(
-        price(options.price_per_hour, "INGOT_PRICE_PER_HOUR"), price(options.price_per_kwh, "INGOT_PRICE_PER_KWH")
-    )
+    set_here = prices_from(settings.environ)
+    return Prices(options.price_per_hour or set_here.per_hour, options.price_per_kwh or set_here.per_kwh)
 
 
 def _cost(
@@ -135,12 +131,13 @@ def _cost(
     from ingot.config import resolved
     from training.history import newest_of_shape
     from training.stage_costs import stage_cost
+    from training.throughput import accelerator
 
     config: Config = entry.config
     ranks = config.gpus or settings.ranks
     measured, why_not = _probe(config, vocab_size, here, store, settings, options, ranks)
     earlier = newest_of_shape(store, ledger.read(store), resolved(entry), vocab_size) if measured is None else None
-    if earlier is not None and (earlier.device == "cpu") != (here.num_gpus == 0):
+    if earlier is not None and accelerator(earlier.device) != accelerator(here.name):
         earlier = None  # of another machine
     read = min(data.tokens, config.tokens) * (4 if vocab_size > 1 << 16 else 2)
     found = stage_cost(
@@ -158,8 +155,15 @@ def _probe(
     from training.machine import estimated_flops
     from training.throughput import flops_per_token
 
+    if options.gpu is not None:
+        return None, "of another machine than this one"
     if options.probe is False:
         return None, ""
+    if options.max_hours is not None:
+        # The stage that was chosen was probed to choose it.
+        known = probing.recall(settings.home, probing.probe_config(config), vocab_size, here, ranks)
+        if known is not None:
+            return known, ""
     flops = estimated_flops(here, ranks)
     per_token = flops_per_token(config.model, vocab_size, config.sequence_length)
     seconds = None if flops is None else probing.seconds_expected(config, per_token, flops)
@@ -184,6 +188,8 @@ def _probe(
             )  # fmt: skip
         except IngotError as error:
             return None, f"the probe failed: {error}"
+    if found is not None:
+        probing.remember(settings.home, found, probing.probe_config(config), vocab_size, here, ranks)
     return found, "" if found else f"the probe's five steps took more than {probing.LIMIT_SECONDS:.0f} s"
 
 
@@ -198,7 +204,8 @@ def _fit(
     first = next((entry.config for entry in recipe.train if hasattr(entry.config, "sequence_length")), None)
     length = int(first.sequence_length) if first is not None else 256
     vocab_size = recipe.tokenizer.vocab_size
-    ranks = getattr(first, "gpus", None) or settings.ranks
+    gpus = getattr(first, "gpus", None)
+    ranks = gpus or settings.ranks
     flops = estimated_flops(here, ranks)
     if flops is None:
         raise RecipeError(
@@ -207,7 +214,7 @@ def _fit(
     for _ in range(2):
         fit = fit_hours(
             options.max_hours, flops=flops, vocab_size=vocab_size, sequence_length=length, corpus_tokens=data.tokens,
-            here=here,
+            here=here, gpus=gpus,
         )  # fmt: skip
         measured, _ = _probe(fit.config, vocab_size, here, store, settings, options, ranks)
         if measured is None:
@@ -215,7 +222,7 @@ def _fit(
         flops = measured.tokens_per_second * flops_per_token(fit.config.model, vocab_size, length)
     return fit_hours(
         options.max_hours, flops=flops, vocab_size=vocab_size, sequence_length=length, corpus_tokens=data.tokens,
-        here=here,
+        here=here, gpus=gpus,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from ingot.model_versions import ModelVersion
 from ingot.refs import CheckpointRef, MixtureRef, TokensRef
 from ingot.registered import model_record
 from ingot.tracking_records import RunRecord, VersionRecord, as_json
+from tasks import stage_forecast
 from tasks.corpus import corpora_of, find_published
 from tasks.curation import corpus_input, corpus_tags
 from tasks.evaluation import metric_line
@@ -24,6 +25,7 @@ from tasks.registered_corpora import corpus_record
 from tasks.runtime import Runtime, runtime
 from tasks.training import data_cards, run_folder
 from training import checkpoints
+from training.plan_actual import ACTUAL_FILE
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -97,7 +99,9 @@ def training_pages(here: Runtime, version: ModelVersion) -> dict[str, str]:
         tokens_seen=version.details["tokens_seen"],
         num_parameters=version.details["num_parameters"],
     )
+    came = stage_forecast.outcome(here.store, checkpoint.fingerprint, checkpoint.key, version.subject)
     return {
+        **({ACTUAL_FILE: as_json(came.values), "plan_against_actual.html": came.html} if came else {}),
         "lineage.html": lineage_html(corpora_of(here.store, data), data, checkpoint, version.name),
         **data_cards(here, corpus, data),
     }

@@ -22,7 +22,7 @@ from ingot.registered import corpus_address, model_address, model_record
 from ingot.revision import code_revision
 from ingot.storage import Store
 from ingot.tracking_records import RunRecord, as_json
-from tasks import policies
+from tasks import policies, stage_forecast
 from tasks.corpus import corpora_of, find_published
 from tasks.curation import corpus_input, flow_run_id
 from tasks.gpus import held_gpus
@@ -34,6 +34,8 @@ from training import reads
 from training.batches import data_digest
 from training.checkpoints import read_manifest
 from training.job import StageOutput
+from training.plan_actual import ACTUAL_FILE, PLAN_FILE
+from training.preflight import PREFLIGHT_FILE
 
 MAX_PARAMS = 20
 
@@ -90,6 +92,9 @@ def train_stage(
     entry = with_seed(entry, recipe)
     digest = stage_fingerprint(entry, recipe, data, start)
     record = run_record(here, entry, recipe, corpus, data, digest)
+    planned = stage_forecast.forecast(here, entry, data, start)
+    if planned is not None:
+        record = record.model_copy(update={"artifacts": {**record.artifacts, PLAN_FILE: as_json(planned)}})
     here.store.put_if_absent(f"runs/{digest}.json", record.model_dump(mode="json"))
     output = stage_output(here, recipe, digest)
     finished: CheckpointRef | None = module.find_finished(entry.config, data, output)
@@ -111,6 +116,9 @@ def train_stage(
         ) as run,
     ):
         run.log_json("recipe.json", public_recipe(recipe))
+        kept = here.store.read_record(f"runs/{digest}.json").get("artifacts", {})  # the first attempt's
+        if PLAN_FILE in kept:
+            run.log_json(PLAN_FILE, json.loads(kept[PLAN_FILE]))
         for name, page in data_cards(here, corpus, data).items():
             run.log_html(name, page)
 
@@ -123,6 +131,13 @@ def train_stage(
 
         output = replace(on_devices(output, here, devices), on_progress=follow)
         checkpoint: CheckpointRef = module.run(entry.config, start, data, output)
+        if (output.run_dir / PREFLIGHT_FILE).is_file():
+            run.log_json(PREFLIGHT_FILE, json.loads((output.run_dir / PREFLIGHT_FILE).read_text()))
+        came = stage_forecast.outcome(here.store, digest, checkpoint.key, record.name)
+        if came is not None:
+            run.log_json(ACTUAL_FILE, came.values)
+            run.log_html("plan_against_actual.html", came.html)
+            stage_forecast.show(came, record.name)
         run.log_html("lineage.html", lineage_html(corpora_of(here.store, data), data, checkpoint, recipe.model_name))
     return checkpoint
 
@@ -247,6 +262,7 @@ def register(
             "approval": recipe.approval,
             "requested_by": requested_by(),
             **passed_by(here.store, checkpoint),
+            **stage_forecast.for_card(here.store, checkpoint),
         },
         actor=here.actor,
     )

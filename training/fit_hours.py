@@ -45,9 +45,19 @@ class Fit:
 
 
 def fit_hours(
-    hours: float, *, flops: float, vocab_size: int, sequence_length: int, corpus_tokens: int, here: Machine
+    hours: float,
+    *,
+    flops: float,
+    vocab_size: int,
+    sequence_length: int,
+    corpus_tokens: int,
+    here: Machine,
+    gpus: int | None = None,
 ) -> Fit:
-    """The stage for so many hours at so many FLOP/s; RecipeError when not even the smallest model fits."""
+    """The stage for so many hours at so many FLOP/s of all ranks; RecipeError when not even the smallest model fits.
+
+    gpus is what the stage is to ask for; None where it takes what is there.
+    """
     best: tuple[ModelConfig, int] | None = None
     bound_by = f"{MOST_LAYERS} layers, the largest that is tried"
     for layers in range(2, MOST_LAYERS + 1):
@@ -84,6 +94,7 @@ def fit_hours(
         "learning_rate": float(f"{default_learning_rate(blocks):.2g}"),
         "beta2": sizing.usual_beta2(batch),
         "decay": "wsd",
+        **({"gpus": gpus} if gpus else {}),
     }
     return Fit(stage, bound_by)
 

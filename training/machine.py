@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ingot.errors import RecipeError
 from training.checkpoints import KEPT_CHECKPOINTS
 from training.energy import WATTS_OF_A_BUSY_THREAD
 from training.environment import cpu_name, physical_cores
@@ -31,6 +32,13 @@ ACTIVATION_BYTES = 68
 (Korthikanti et al. 2022, arXiv:2205.05198, equation 2), twice that in float32."""
 CPU_PROCESS_BYTES = 600e6
 """Of a rank before it holds a model: Python, torch and transformers."""
+
+
+GPU_GIGABYTES = {
+    "B200": 180, "H200 NVL": 141, "H200": 141, "H100 PCIe": 80, "H100 NVL": 94, "H100": 80, "A100-PCIE": 40,
+    "A100": 40, "L40S": 48, "L4": 24, "A10G": 24, "V100": 16,
+}  # fmt: skip
+"""Memory in NVIDIA's data sheets of what `throughput.ACCELERATORS` names; of two sizes, the smaller."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,15 @@ def look(*, num_gpus: int, memory_bytes: int, free_bytes: int | None) -> Machine
         return Machine(cpu_name(), 0, None, cores, memory_bytes, free_bytes)
     name, memory = _first_gpu()
     return Machine(name, num_gpus, memory, cores, memory_bytes, free_bytes)
+
+
+def machine_of(gpu: str, *, num_gpus: int) -> Machine:
+    """A machine that is not this one, by its GPU; nothing is known of its disk. RecipeError for an unknown name."""
+    known = accelerator(f"NVIDIA {gpu}")
+    if known is None:
+        raise RecipeError(f"--gpu {gpu!r} is unknown; known: {', '.join(GPU_GIGABYTES)}")
+    memory = GPU_GIGABYTES[known.name] * 10**9
+    return Machine(f"NVIDIA {known.name}", num_gpus, memory, 1, memory, None)
 
 
 def _first_gpu() -> tuple[str, int | None]:

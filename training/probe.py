@@ -5,21 +5,23 @@ after its last step, so that a large model writes no checkpoint. About six secon
 """
 
 import contextlib
+import json
 import logging
 import statistics
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ingot.digests import sha256_file
+from ingot.digests import digest_of, sha256_file
 from ingot.refs import TokenShard, TokensRef
 from ingot.storage import Store
-from training.job import RANKS_LOCK, StageOutput
+from training.job import RANKS_LOCK, StageOutput, write_json
 from training.launch import TrainingInterrupted, run_group
+from training.machine import Machine
 from training.models import EOS_ID, num_parameters
 from training.processes import try_lock
 from training.stages import pretrain
@@ -139,6 +141,29 @@ def read_probe(lines: Sequence[Mapping[str, Any]], *, batch_tokens: int, ranks: 
     watts = sum(float(line[name]) for line in steps) * 3600 / seconds if name else None
     peak = max(int(line["peak_memory_bytes"]) for line in steps)
     return Probe(speed, peak, watts, name == "energy_wh", batch_tokens, ranks)
+
+
+def remember(
+    home: Path, found: Probe, config: pretrain.Config, vocab_size: int, machine: Machine, ranks: int
+) -> None:
+    """Keep a probe on this machine, for the prediction of the run that follows."""
+    path = _place(home, config, vocab_size, machine, ranks)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, asdict(found))
+
+
+def recall(home: Path, config: pretrain.Config, vocab_size: int, machine: Machine, ranks: int) -> Probe | None:
+    """The newest probe of this very stage on this very machine; None without one."""
+    try:
+        return Probe(**json.loads(_place(home, config, vocab_size, machine, ranks).read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _place(home: Path, config: pretrain.Config, vocab_size: int, machine: Machine, ranks: int) -> Path:
+    values = config.model_dump(mode="json", exclude={"seed", "learning_rate"})
+    key = digest_of({"stage": values, "vocab_size": vocab_size, "machine": machine.kind, "ranks": ranks})
+    return home / "probes" / f"{key}.json"
 
 
 @contextlib.contextmanager

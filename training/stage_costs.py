@@ -1,7 +1,9 @@
 """Hours, energy, money, memory and disk of a stage, each with what it rests on; arithmetic."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ingot.errors import RecipeError
 from training import machine
 from training.history import EarlierRun
 from training.machine import Machine
@@ -19,6 +21,24 @@ class Prices:
 
     per_hour: float | None = None
     per_kwh: float | None = None
+
+
+def prices_from(environ: Mapping[str, str]) -> Prices:
+    """Of the settings INGOT_PRICE_PER_HOUR and INGOT_PRICE_PER_KWH; RecipeError for what is no price."""
+
+    def price(name: str) -> float | None:
+        text = environ.get(name)
+        if not text:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value < float("inf"):
+            raise RecipeError(f"setting {name} is {text!r}; give a price as a number from 0 on, e.g. 2.5")
+        return value
+
+    return Prices(price("INGOT_PRICE_PER_HOUR"), price("INGOT_PRICE_PER_KWH"))
 
 
 @dataclass(frozen=True)
@@ -77,7 +97,7 @@ def stage_cost(
     return StageCost(
         machine=here.kind, tokens_per_second=speed, speed_basis=speed_basis, hours=hours, memory_bytes=memory,
         memory_basis=memory_basis, room_bytes=here.room_bytes, kwh=kwh, power_basis=power_basis,
-        cost=_money(hours, kwh, prices), checkpoint_bytes=needed, free_bytes=here.free_bytes,
+        cost=money(hours, kwh, prices), checkpoint_bytes=needed, free_bytes=here.free_bytes,
         refusals=_refusals(name, memory, needed, here, ranks),
     )  # fmt: skip
 
@@ -112,7 +132,7 @@ def _power(here: Machine, ranks: int, probe: Probe | None) -> tuple[float | None
     return watts, f"{watts:,.1f} W estimated, {what}"
 
 
-def _money(hours: float | None, kwh: float | None, prices: Prices) -> float | None:
+def money(hours: float | None, kwh: float | None, prices: Prices) -> float | None:
     """The sum of what has a price; None without one, or where a part with a price is not known."""
     parts = [(hours, prices.per_hour), (kwh, prices.per_kwh)]
     priced = [(amount, price) for amount, price in parts if price is not None]

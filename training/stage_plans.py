@@ -118,10 +118,11 @@ def _judge(found: StagePlan, config: pretrain.Config, planned: pretrain.Plan, to
         if not check.far_off:
             continue
         refused = sizing.verdict(size, [check]) == "refused"
-        (found.refusals if refused else found.warnings).append(_far_off(found.name, check, config.sequence_length))
+        (found.refusals if refused else found.warnings).append(far_off(found.name, check, config.sequence_length))
 
 
-def _far_off(stage: str, check: Check, sequence_length: int) -> str:
+def far_off(stage: str, check: Check, sequence_length: int) -> str:
+    """What is wrong with the value, by which rules, and about what to set."""
     said = ", ".join(f"{number(rule.value)} ({rule.source})" for rule in check.far_off)
     side = "above" if check.value > check.far_off[0].value else "below"
     # The nearest of the rules is the smallest change that agrees with one.

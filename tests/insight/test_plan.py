@@ -200,6 +200,8 @@ def test_hours_give_a_train_section_that_the_plan_accepts_with_its_price(
     assert cost["cost"] == pytest.approx(2 * cost["hours"] + 0.3 * cost["kwh"])
     assert planned_stage["loss"]["is_extrapolation"]
     assert main(["plan", str(path), "--max-hours", "-1"]) == 2
+    assert main([*command, "--gpu", "H200"]) == 0
+    assert "1 x NVIDIA H200, 141 GB each" in capsys.readouterr().out
 
 
 def test_the_meter_sees_the_work_of_children_that_live_on() -> None:

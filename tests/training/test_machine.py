@@ -11,13 +11,21 @@ from ingot.config import Recipe, parse_recipe
 from ingot.errors import RecipeError
 from training.fit_hours import Fit, fit_hours, train_section
 from training.history import EarlierRun
-from training.machine import Machine, checkpoint_bytes, estimated_flops, estimated_memory, look
-from training.models import num_parameters
+from training.machine import (
+    GPU_GIGABYTES,
+    Machine,
+    checkpoint_bytes,
+    estimated_flops,
+    estimated_memory,
+    look,
+    machine_of,
+)
+from training.models import ModelConfig, num_parameters
 from training.probe import Probe, probe_config, read_probe
 from training.stage_costs import Prices, StageCost, stage_cost
 from training.stage_plans import plan_stages
 from training.stages.pretrain import Config
-from training.throughput import flops_per_token
+from training.throughput import ACCELERATORS, flops_per_token
 
 CPU = Machine("AMD EPYC / 25", 0, None, 2, 8 * 10**9, 50 * 10**9)
 H200 = Machine("NVIDIA H200", 1, 141 << 30, 16, 100 * 10**9, 10**12)
@@ -65,6 +73,19 @@ def test_what_does_not_fit_memory_or_disk_is_refused_with_what_to_change() -> No
     assert "keeps checkpoints of" in disk and "INGOT_STORE" in disk
     # Ranks on one processor share its memory.
     assert cost(replace(CPU, memory_bytes=1_400_000_000), probe=PROBE, ranks=2).refusals
+
+
+def test_a_machine_can_be_named_by_its_gpu_and_an_unknown_name_is_refused() -> None:
+    assert set(GPU_GIGABYTES) == {known.name for known in ACCELERATORS}
+    h100 = machine_of("H100", num_gpus=8)
+    assert h100.kind == "8 x NVIDIA H100, 80 GB each" and h100.room_bytes == 80 * 10**9
+    large = SMALL.model_copy(update={"model": ModelConfig(family="llama", layers=24, width=2048), "gpus": 8})
+    found = cost(h100, large, ranks=8)
+    assert found.refusals == () and found.kwh
+    assert found.power_basis == "5,600.0 W estimated, the design power of the GPUs"
+    assert cost(machine_of("V100", num_gpus=1), large).refusals
+    with pytest.raises(RecipeError, match="--gpu 'TPU' is unknown; known: B200, "):
+        machine_of("TPU", num_gpus=1)
 
 
 def test_memory_grows_with_what_is_kept_of_a_micro_batch_and_shrinks_with_chunks() -> None:
@@ -129,6 +150,14 @@ def test_more_hours_give_a_larger_model_until_the_documents_or_the_memory_end() 
     assert fit(0.3).bound_by.endswith("the smallest that is tried") and fit(0.3).config.model.layers == 2
     tight = fit(10_000, here=replace(CPU, memory_bytes=1_500_000_000))
     assert tight.bound_by == "memory: 1.5 GB"
+
+
+def test_a_stage_keeps_the_gpus_that_were_asked_for() -> None:
+    two = replace(H200, num_gpus=2)
+    found = fit_hours(
+        2, flops=7e14, vocab_size=4096, sequence_length=256, corpus_tokens=10**10, here=two, gpus=2
+    )  # fmt: skip
+    assert found.config.gpus == 2 and "gpus: 2" in train_section(found) and found.config.micro_batch_rows > 4
 
 
 def test_too_few_hours_for_the_smallest_model_are_refused() -> None:

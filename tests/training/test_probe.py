@@ -1,13 +1,15 @@
 """A probe of a tiny model: the real loop, nothing left behind, and its memory beside that of the run that follows."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ingot.storage import Store
 from tests.training.conftest import TINY, VOCAB_SIZE, Place
-from training.probe import probe, probe_config
+from training.machine import Machine
+from training.probe import Probe, probe, probe_config, recall, remember
 from training.stages.pretrain import run
 
 
@@ -20,6 +22,18 @@ def test_the_memory_of_a_probe_is_within_15_percent_of_the_run_that_follows(plac
     peak = place.metrics()[-1]["peak_memory_bytes"]
     assert found.peak_memory_bytes == pytest.approx(peak, rel=0.15)
     assert not [name for name in os.listdir("/proc") if name.isdigit() and _runs_in(int(name), tmp_path / "probe")]
+
+
+def test_a_probe_is_found_again_for_the_same_stage_on_the_same_machine_alone(tmp_path: Path) -> None:
+    found = Probe(10_000.0, 700_000_000, 7.0, False, 256, 1)
+    here, config = Machine("AMD EPYC / 25", 0, None, 2, 8 * 10**9, None), probe_config(TINY)
+    assert recall(tmp_path, config, VOCAB_SIZE, here, 1) is None
+    remember(tmp_path, found, config, VOCAB_SIZE, here, 1)
+    longer = TINY.model_copy(update={"tokens": 10**6, "seed": 5, "learning_rate": 0.5})
+    assert recall(tmp_path, probe_config(longer), VOCAB_SIZE, here, 1) == found
+    assert recall(tmp_path, config, VOCAB_SIZE, replace(here, cores=4), 1) is None
+    wider = TINY.model_copy(update={"micro_batch_rows": 8})
+    assert recall(tmp_path, probe_config(wider), VOCAB_SIZE, here, 1) is None
 
 
 def _runs_in(pid: int, folder: Path) -> bool:

@@ -26,6 +26,7 @@ from training.job import Job, Outcome
 from training.losses import chunked_loss
 from training.metrics import Heartbeat
 from training.optimizers import learning_rate_factor
+from training.preflight import record_preflight
 from training.rollbacks import Diverged, roll_back
 from training.runs import Rewrite, Run, finish_run, resume_run, save_run, set_up_run
 from training.sharding import ShardedGradients
@@ -47,6 +48,8 @@ def train(
         resumed = resume_run(run)
         if resumed is not None and resumed.step == run.plan.total_steps:
             return Outcome(attempt=job.attempt, status="finished", checkpoint=resumed)
+        if resumed is None and rank == 0:
+            record_preflight(run)
         while True:
             try:
                 return _train_steps(run, stop)
