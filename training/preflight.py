@@ -38,6 +38,7 @@ from training.stage_plans import far_off
 from training.stages.pretrain import Config, Plan
 
 if TYPE_CHECKING:
+    from training.acceleration import Precision
     from training.runs import Run
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,8 @@ def preflight(run: "Run") -> dict[str, Any]:
     found["disk"] = check_disk(checkpoint_bytes(config, data.vocab_size), free_bytes(run.store))
     if run.job.start is None:
         found["rate"] = check_rate(config, run.plan)
-    found["packing"] = check_packing(*token_losses(run), precision=_precision(run))
+    if run.sharded is None:  # else all ranks gather the weights, and this one is alone here
+        found["packing"] = check_packing(*token_losses(run), precision=_precision(run))
     return found
 
 
@@ -243,7 +245,7 @@ def _nats(run: "Run", ids_BT: Any, positions_BT: Any) -> NDArray[np.float32]:
     # Eager on a GPU: compiled for these shapes it would take minutes.
     eager = torch.compiler.set_stance("force_eager") if run.device.type == "cuda" else contextlib.nullcontext()
     nats = []
-    with torch.no_grad(), eager, autocast(run.device, run.config.precision):
+    with torch.no_grad(), eager, autocast(run.device, _precision(run)):
         hidden_BTD = run.model.model(
             input_ids=ids_BT[:, :-1], position_ids=positions_BT, use_cache=False
         ).last_hidden_state
@@ -255,7 +257,9 @@ def _nats(run: "Run", ids_BT: Any, positions_BT: Any) -> NDArray[np.float32]:
     return np.concatenate([part.cpu().numpy() for part in nats])
 
 
-def _precision(run: "Run") -> str:
+def _precision(run: "Run") -> "Precision":
+    if run.config.model.is_mixture:
+        return "float32"  # rounding in bfloat16 sends a token to another expert, which is no fault of packing
     return run.config.precision or ("bfloat16" if run.device.type == "cuda" else "float32")
 
 
