@@ -128,8 +128,8 @@ def split_documents(
 ) -> SplitAssignment:
     """`assign_splits` of documents in ascending order of doc_id, whose signatures `candidates` knows.
 
-    is_eligible, is_drawn, has_words (there is a shingle) bool [n]; groups int [n]: the cluster of each document, a number
-    below n; of no meaning where a document is not eligible.
+    is_eligible, is_drawn, has_words (there is a shingle) bool [n]. groups int [n]: the cluster of each document, a
+    number below n; of no meaning where a document is not eligible.
     """
     num = len(is_eligible)
     drawn = np.flatnonzero(is_eligible & is_drawn)
