@@ -76,16 +76,15 @@ def index_documents(
     Raises NotFoundError when a run beside this one merged segments meanwhile; ask again.
     """
     prefix = index_prefix(shape)
-    known = _indexed(store, store.list(f"{prefix}/"))
-    new = np.flatnonzero(judged.has_words & ~_is_in(judged.doc_id, known))
-    del known
+    new = np.flatnonzero(judged.has_words & ~_indexed(store, store.list(f"{prefix}/"), judged.doc_id))
+    new = new.astype(np.int32)
     tasks = [SegmentUnit(store, shape, places) for places in _grouped(judged, units, new)]
     for _ in finish_all(pool, write_segment, tasks, "indexing signatures"):
         pass
     _merge_small(store, prefix, shape, pool)
     keys = tuple(store.list(f"{prefix}/"))
     # A folder is not listed in one moment: a segment removed and the one made of it may both be missing in a list.
-    if not _is_in(judged.doc_id, _indexed(store, keys))[judged.has_words].all():
+    if not _indexed(store, keys, judged.doc_id)[judged.has_words].all():
         raise NotFoundError(f"{prefix}/ was listed while its segments were merged; run again")
     return keys
 
@@ -178,19 +177,20 @@ def shared_keys(unit: BucketUnit) -> tuple[np.ndarray, bytes]:
     return np.diff(np.r_[starts, len(key)]).astype(np.int32), ids.tobytes()
 
 
-def _indexed(store: Store, keys: Sequence[str]) -> np.ndarray:
-    """S16, ascending: the documents of some segments; each has one key in every band, so the first band tells."""
-    parts = [np.empty(0, "S16")]
+def _indexed(store: Store, keys: Sequence[str], doc_ids: np.ndarray) -> np.ndarray:
+    """bool [n]: which of some documents (S16, ascending) segments hold, one segment in memory at a time.
+
+    Each document has one key in every band, so the first band tells.
+    """
+    found = np.zeros(len(doc_ids), bool)
+    if len(doc_ids) == 0:
+        return found
     for key in keys:
         table = read_groups(store, key, ["band", "doc_id"], lambda group: group.column(0).statistics.min == 0)
-        parts.append(id_keys(table.filter(pc.equal(table["band"], 0))["doc_id"]))
-    return np.unique(np.concatenate(parts))
-
-
-def _is_in(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
-    if len(known) == 0:
-        return np.zeros(len(ids), bool)
-    return known[np.minimum(np.searchsorted(known, ids), len(known) - 1)] == ids
+        ids = id_keys(table.filter(pc.equal(table["band"], 0))["doc_id"])
+        at = np.minimum(np.searchsorted(doc_ids, ids), len(doc_ids) - 1)
+        found[at[doc_ids[at] == ids]] = True
+    return found
 
 
 def _grouped(

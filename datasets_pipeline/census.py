@@ -20,8 +20,8 @@ from datasets_pipeline.exchange import Workplace
 from datasets_pipeline.parallel import Pool, finish_all
 from datasets_pipeline.snapshot import OpenUnit, identity_lines, occurrences_of, snapshot_digest
 
-#: Documents of one part, at most and about: with every feature they take 100 MB.
-PART_DOCUMENTS = 1 << 16
+#: Documents of one part, at most and about: with every feature they take 50 MB.
+PART_DOCUMENTS = 1 << 15
 # A small corpus is cut finer, so that every core has parts to work on; below this a part is mostly overhead.
 _LEAST_DOCUMENTS, _PARTS = 1 << 13, 16
 _SAMPLE_EVERY = 256
@@ -81,7 +81,9 @@ def take_census(place: Workplace, units: Sequence[OpenUnit], pool: Pool) -> Cens
     with place.store.scratch("lines") as folder:
         paths = [place.store.local_path(place.key("lines", unit.number)) for unit in units]
         digest = snapshot_digest([_lines(path) for path in _merged(paths, folder)])
-    every = np.sort(np.concatenate([np.empty(0, "S16"), *ids]))
+    every = np.concatenate([np.empty(0, "S16"), *ids])
+    ids.clear()
+    every.sort()
     size = min(PART_DOCUMENTS, max(_LEAST_DOCUMENTS, len(every) // _PARTS))
     step = max(1, size // _SAMPLE_EVERY)
     return Census(digest, len(every), _part_ends(every, size), tuple(sorted(set(samples))[step::step]))

@@ -166,7 +166,7 @@ def _relate(
     eligible[edited.document[edited.is_empty]] = False
     edges = near_edges(store, recipe, judged, units, eligible, verify, pool)
     edges = join_equal_texts(edges, edited, judged, eligible)
-    cluster = connected_components(len(eligible), edges.left, edges.right)
+    cluster = connected_components(len(eligible), edges.left, edges.right).astype(np.int32)
     cluster[~eligible] = -1
     splits = heldout.split_documents(
         eligible,
@@ -179,7 +179,7 @@ def _relate(
     del cluster
     excluded = np.flatnonzero(splits.split == heldout.EXCLUDED)
     codes = np.zeros(len(excluded), np.int8)
-    near = Yielding(excluded, splits.near[excluded], codes, splits.jaccard[excluded])
+    near = Yielding(excluded, splits.near[excluded].astype(np.int64), codes, splits.jaccard[excluded])
     # Who leaves for being near a held-out document must not be the one in whose favour another is dropped.
     training = eligible & (splits.split == heldout.TRAIN)
     yielding = yielding_documents(recipe, work, judged, edges, training, edited, verify, pool)

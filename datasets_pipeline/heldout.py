@@ -40,7 +40,7 @@ class SplitAssignment:
     """One row per document in the caller's order; documents are named by their row.
 
     split    int8: code into SPLITS, NOT_ELIGIBLE for documents that took no part
-    near     int64: the held-out document an excluded one is near; -1 otherwise
+    near     int32: the held-out document an excluded one is near; -1 otherwise
     jaccard  float64: exact similarity with it; NaN otherwise
     """
 
@@ -103,7 +103,7 @@ def assign_splits(
     minima = signatures[by_id]
     assigned = split_documents(
         eligible[by_id],
-        cluster[by_id],
+        np.unique(cluster[by_id], return_inverse=True)[1],
         draw(doc_ids, salt=salt, share=share)[by_id],
         has_shingles(minima),
         candidates=lambda anchors, documents: all_candidates(minima, anchors, documents, NEIGHBOUR_SHAPE),
@@ -128,28 +128,34 @@ def split_documents(
 ) -> SplitAssignment:
     """`assign_splits` of documents in ascending order of doc_id, whose signatures `candidates` knows.
 
-    is_eligible, is_drawn, has_words (there is a shingle) bool [n]; groups int64 [n]: the cluster of each document.
+    is_eligible, is_drawn, has_words (there is a shingle) bool [n]. groups int [n]: the cluster of each document, a
+    number below n; of no meaning where a document is not eligible.
     """
     num = len(is_eligible)
     drawn = np.flatnonzero(is_eligible & is_drawn)
     groups_evaluated, first = np.unique(groups[drawn], return_index=True)
     evaluated = drawn[first]  # documents ascend by doc_id, so the first of a cluster is the smallest
 
-    near = np.full(num, -1, dtype=np.int64)
-    members = np.flatnonzero(is_eligible & np.isin(groups, groups_evaluated))
-    near[members] = evaluated[np.searchsorted(groups_evaluated, groups[members])]
+    # Looked up by number of the cluster, which is that of a document: no sorting of the whole corpus.
+    evaluated_of = np.full(max(num, 1), -1, dtype=np.int32)
+    evaluated_of[groups_evaluated] = evaluated
+    near = np.where(is_eligible, evaluated_of[groups], np.int32(-1))
+    del evaluated_of, groups
     near[evaluated] = -1
     evaluated = np.sort(evaluated)
-    split = np.where(is_eligible, TRAIN, NOT_ELIGIBLE).astype(np.int8)
+    split = np.where(is_eligible, np.int8(TRAIN), np.int8(NOT_ELIGIBLE))
     split[evaluated] = HELDOUT
-    open_documents = np.flatnonzero((split == TRAIN) & (near < 0) & has_words)
-    found, anchor = nearest_anchors(*candidates(evaluated[has_words[evaluated]], open_documents), scores)
+    open_documents = np.flatnonzero((split == TRAIN) & (near < 0) & has_words).astype(np.int32)
+    pairs = candidates(evaluated[has_words[evaluated]], open_documents)
+    del open_documents
+    found, anchor = nearest_anchors(*pairs, scores)
     near[found] = anchor
 
     excluded = np.flatnonzero(near >= 0)
     split[excluded] = EXCLUDED
     jaccard = np.full(num, np.nan)
-    jaccard[excluded] = scores.score(excluded, near[excluded])
+    near_excluded = near[excluded].astype(np.int64)
+    jaccard[excluded] = scores.score(excluded, near_excluded)
     return SplitAssignment(split, near, jaccard)
 
 

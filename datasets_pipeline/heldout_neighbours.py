@@ -35,7 +35,7 @@ class SignatureUnit:
     unit: str
     rows: np.ndarray = field(repr=False)
     documents: np.ndarray = field(repr=False)
-    """int64: their numbers."""
+    """Their numbers."""
 
 
 class NeighbourSearch:
@@ -52,8 +52,11 @@ class NeighbourSearch:
             signatures = np.empty((len(anchors), NUM_PERMUTATIONS), "<u4")
             for unit, rows in finish_all(self._pool, signatures_of, self._tasks(anchors), "reading signatures"):
                 signatures[np.searchsorted(anchors, unit.documents)] = rows
-            self._place.store.put_bytes(self._place.key(_WHAT, 0), signatures.tobytes())
-            self._place.store.put_bytes(self._place.key(_WHAT, 1), anchors.astype("<i8").tobytes())
+            store = self._place.store
+            with store.scratch(_WHAT, signatures.nbytes) as folder:
+                signatures.tofile(folder / _WHAT)
+                store.put_file(self._place.key(_WHAT, 0), folder / _WHAT)
+            store.put_bytes(self._place.key(_WHAT, 1), anchors.astype("<i8").tobytes())
             del signatures
             tasks = self._tasks(documents)
             found += [pairs for _, pairs in finish_all(self._pool, near_anchors, tasks, "comparing signatures")]
@@ -62,9 +65,7 @@ class NeighbourSearch:
 
     def _tasks(self, documents: np.ndarray) -> list[SignatureUnit]:
         return [
-            SignatureUnit(
-                self._place, self._units[number].unit, self._judged.row[members].astype(np.int64), members
-            )
+            SignatureUnit(self._place, self._units[number].unit, self._judged.row[members], members)
             for number, members in by_unit(self._judged, documents)
         ]
 

@@ -151,8 +151,9 @@ def judge_all(judging: Judging, units: Sequence[OpenUnit], pool: Pool) -> Judged
     tasks_of_parts = [PartUnit(judging, part) for part in range(judging.census.num_parts)]
     for unit, found in finish_all(pool, judge_part, tasks_of_parts, "judging documents"):
         parts[unit.part] = found
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in _COLUMNS}
     starts = np.r_[0, np.cumsum([len(part["doc_id"]) for part in parts])]
+    # One column of the parts goes as soon as it is whole: both together are twice the corpus.
+    columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in _COLUMNS}
     return Judged(
         **columns,
         any_failed=any(part["any_failed"] for part in parts),

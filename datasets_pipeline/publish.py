@@ -9,13 +9,14 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from datasets_pipeline.content_order import ContentOrder
 from datasets_pipeline.decide import DecisionsRef
 from datasets_pipeline.expectations import breaches
 from datasets_pipeline.flags import flags
 from datasets_pipeline.identity import NO_TOMBSTONES, recipe_values, stage_versions
 from datasets_pipeline.overrides import record_overrides
 from datasets_pipeline.parallel import Pool
-from datasets_pipeline.shards import content_rows, write_shards
+from datasets_pipeline.shards import write_shards
 from ingot import ledger
 from ingot.config import Expectations, Recipe
 from ingot.crashpoints import crashpoint
@@ -62,7 +63,12 @@ def publish_corpus(
     known = versions_of(store, recipe.corpus)
     parent = read(store, recipe.corpus, known[-1]) if known else None
     earlier = {shard.list_digest: shard for shard in parent.identity.shards} if parent else {}
-    shards, counts = write_shards(store, decided.plan, recipe.shards, earlier, pool, on_progress=on_progress)
+    with store.scratch("the order of the content") as folder:
+        content = ContentOrder(folder)
+        shards, counts = write_shards(
+            store, decided.plan, recipe.shards, earlier, pool, content, on_progress=on_progress
+        )
+        content_digest = content_digest_in_order(content.rows())
     identity = Identity(
         manifest_version=MANIFEST_VERSION,
         corpus=recipe.corpus,
@@ -70,9 +76,9 @@ def publish_corpus(
         recipe=recipe_values(recipe),
         tombstones_digest=NO_TOMBSTONES,
         versions=stage_versions(recipe, salt),
-        content_digest=content_digest_in_order(content_rows(shards)),
-        root_digest=root_digest([shard.entry for shard in shards]),
-        shards=[shard.entry for shard in shards],
+        content_digest=content_digest,
+        root_digest=root_digest(shards),
+        shards=shards,
         decisions=list(decided.decisions),
         accounting=decided.accounting,
         statistics=decided.statistics,

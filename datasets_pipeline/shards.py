@@ -5,11 +5,11 @@ whose hash ends in `cut_bits` zero bits, or at `max_shard_bytes`. The cut depend
 alone, so a changed page changes one shard and leaves its neighbours as they were; a chunk equal to
 one of the parent version reuses that shard without reading any text.
 
-Workers read the plan, write shards and return ids and digests; this process holds 52 bytes a document.
+Workers read the plan, write shards and return ids and digests, which this process passes on.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datasets_pipeline.content_order import ContentOrder
 from datasets_pipeline.dedup.ids import id_keys
 from datasets_pipeline.edits import EDITS_VERSION, apply_spans, edit_digest
 from datasets_pipeline.parallel import Killed, Pool, finish_all
@@ -72,24 +73,27 @@ def write_shards(
     layout: ShardLayout,
     parent: Mapping[str, ShardEntry],
     pool: Pool,
+    content: ContentOrder,
     *,
     on_progress: Callable[[str, int, int], None] | None = None,
-) -> tuple[list[WrittenShard], dict[str, int]]:
-    """Write the shards of a plan, in manifest order; returns them with counts of written and reused.
+) -> tuple[list[ShardEntry], dict[str, int]]:
+    """Write the shards of a plan; returns their entries in manifest order, with counts of written and reused.
 
-    parent maps list digests of earlier shards to their entries. on_progress is told of documents.
+    parent maps list digests of earlier shards to their entries. content is told of every document, on_progress of
+    documents written.
     """
     units = _cut(store, plan, layout, pool)
     digests = [""] * len(units)
     for unit, digest in finish_all(pool, list_digest, units, "looking for shards that are there already"):
         digests[unit.number] = digest
     units = [ShardUnit(u.store, u.number, u.split, u.pieces, u.num_rows, digests[u.number]) for u in units]
-    written: dict[int, WrittenShard] = {}
+    entries: dict[int, ShardEntry] = {}
     missing: list[ShardUnit] = []
     for unit in units:
         entry = parent.get(unit.list_digest)
         if entry is not None and store.size(f"shards/{entry.sha256}.parquet") == entry.bytes:
-            written[unit.number] = _content_of(store, entry)
+            entries[unit.number] = entry
+            content.add(entry.split, *_content_of(store, entry))
         else:
             missing.append(unit)
     finished, total = 0, sum(unit.num_rows for unit in missing)
@@ -99,12 +103,14 @@ def write_shards(
                 f"writing shard {done.unit.number} of {len(units)} killed its worker; give workers more memory "
                 "or set shards.max_shard_bytes lower, then run again"
             )
-        written[done.unit.number] = done.result
+        found: WrittenShard = done.result
+        entries[done.unit.number] = found.entry
+        content.add(found.entry.split, found.doc_id, found.text_sha256)
         finished += done.unit.num_rows
         if on_progress is not None:
             on_progress("write", finished, total)
     counts = {"shards": len(units), "written": len(missing), "reused": len(units) - len(missing)}
-    return [written[number] for number in range(len(units))], counts
+    return [entries[number] for number in range(len(units))], counts
 
 
 def _cut(store: Store, plan: Sequence[ObjectRef], layout: ShardLayout, pool: Pool) -> list[ShardUnit]:
@@ -238,28 +244,20 @@ def _texts(store: Store, rows: pa.Table) -> tuple[pa.Array, list[bytes], int]:
             column = pc.replace_with_mask(column, mask, pa.array(edited, pa.large_string()))
         parts.append(column)
         members_of_parts.append(members)
-    order = np.empty(len(rows), np.int64)
-    order[np.concatenate(members_of_parts)] = np.arange(len(rows))
-    return pa.chunked_array(parts).take(pa.array(order)).combine_chunks(), digests, num_bytes
+        del table, picked, column
+    found = np.concatenate(members_of_parts)
+    texts = pa.chunked_array(parts)
+    if not (found[1:] > found[:-1]).all():  # else the units follow each other as the rows do
+        order = np.empty(len(rows), np.int64)
+        order[found] = np.arange(len(rows))
+        texts = texts.take(pa.array(order))
+    del parts
+    return texts.combine_chunks(), digests, num_bytes
 
 
-def _content_of(store: Store, entry: ShardEntry) -> WrittenShard:
+def _content_of(store: Store, entry: ShardEntry) -> tuple[np.ndarray, np.ndarray]:
+    """(doc_id S16, SHA-256 of the edited text S32) of a shard's documents."""
     table = read_table(store, f"shards/{entry.sha256}.parquet", columns=["doc_id", "text_sha256"])
     digests = table["text_sha256"].combine_chunks()
     data = np.frombuffer(digests.buffers()[1], "S32", count=digests.offset + len(digests))[digests.offset :]
-    return WrittenShard(entry, id_keys(table["doc_id"]).copy(), data.copy())
-
-
-def content_rows(shards: Sequence[WrittenShard]) -> Iterator[tuple[bytes, str, bytes]]:
-    """(doc_id, split, sha256 of the edited text) of all documents, ascending; a sixteenth of them in memory."""
-    for high in range(16):
-        rows: list[tuple[bytes, str, bytes]] = []
-        for shard in shards:
-            ids = np.frombuffer(shard.doc_id.tobytes(), np.uint8).reshape(-1, 16)
-            mine = np.flatnonzero(ids[:, 0] >> 4 == high)
-            id_data, digest_data = ids[mine].tobytes(), shard.text_sha256[mine].tobytes()
-            rows += [
-                (id_data[16 * i : 16 * i + 16], shard.entry.split, digest_data[32 * i : 32 * i + 32])
-                for i in range(len(mine))
-            ]
-        yield from sorted(rows)
+    return id_keys(table["doc_id"]), data
