@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from training import adopted_shape
+from training.adopted_shape import AdoptedShape
+
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
@@ -88,26 +91,35 @@ def round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
-def non_embedding_parameters(config: ModelConfig) -> int:
+def non_embedding_parameters(config: ModelConfig | AdoptedShape) -> int:
     """Weights of the blocks and norms; what scaling rules call N."""
+    if isinstance(config, AdoptedShape):
+        return config.num_non_embedding_parameters
     head_size = config.width // config.num_heads
     attention = config.width * head_size * (2 * config.num_heads + 2 * config.num_kv_heads)
     feed_forward = 3 * config.width * config.mlp_features
     return config.layers * (attention + feed_forward + 2 * config.width) + config.width
 
 
-def num_parameters(config: ModelConfig, vocab_size: int) -> int:
+def num_parameters(config: ModelConfig | AdoptedShape, vocab_size: int) -> int:
     """All weights, a tied embedding counted once; equal to what the built model holds."""
+    if isinstance(config, AdoptedShape):
+        return config.num_parameters(vocab_size)
     embedding = round_up(vocab_size, VOCAB_MULTIPLE) * config.width
     return non_embedding_parameters(config) + embedding * (1 if config.tie_embeddings else 2)
 
 
-def build_model(config: ModelConfig, *, vocab_size: int, context_length: int, seed: int) -> "LlamaForCausalLM":
-    """A model with fresh float32 weights on the CPU, the same ones for the same seed."""
+def build_model(
+    config: ModelConfig | AdoptedShape, *, vocab_size: int, context_length: int, seed: int
+) -> "LlamaForCausalLM":
+    """A model with fresh float32 weights on the CPU, the same ones for the same seed; an adopted shape as it is."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
+    if isinstance(config, AdoptedShape):
+        adopted: LlamaForCausalLM = adopted_shape.build_model(config.hf_config, rows=config.rows(vocab_size))
+        return adopted
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=round_up(vocab_size, VOCAB_MULTIPLE),

@@ -26,6 +26,8 @@ from ingot.errors import TrainingError
 from ingot.refs import CheckpointRef
 from ingot.storage import Store
 from training.acceleration import compile_blocks
+from training.adopted_shape import AdoptedShape
+from training.adopted_weights import load_adopted
 from training.batches import Sampler, TokenStream, data_digest
 from training.branches import goes_on, order_from
 from training.checkpoints import (
@@ -169,7 +171,7 @@ def resume_run(run: Run, *, keep_metrics: bool = False) -> CheckpointRef | None:
     if not run.exact:
         logger.warning("continues, not bit-exact: %s", ", ".join(changed) or "an earlier part of the run was not")
     with open_checkpoint(run.store, ref.key) as (_, files):
-        _load_weights(run.model, files["model.safetensors"], ref.key)
+        _load_weights(run, files, ref.key)
         state = json.loads(files["state.json"].read_text())
         sampler = read_sampler(state["sampler"])
         if _order_of(sampler) != _order_of(run.sampler):
@@ -206,7 +208,7 @@ def _begin(run: Run, *, keep_metrics: bool) -> None:
                 f"start {start.key} has tokenizer {manifest.tokenizer_digest[:12]}, the tokens have "
                 f"{run.job.data.tokenizer_digest[:12]}; tokenize the corpus with the checkpoint's tokenizer"
             )
-        _load_weights(run.model, files["model.safetensors"], start.key)
+        _load_weights(run, files, start.key)
         if goes_on(run.config):
             restore_optimizer(run.model, run.optimizer, load_file(files["optimizer.safetensors"]))
             _restore_random_state(json.loads(files["state.json"].read_text())["random"])
@@ -214,9 +216,13 @@ def _begin(run: Run, *, keep_metrics: bool) -> None:
     logger.info("begins with %s of %s", what, start.key)
 
 
-def _load_weights(model: LlamaForCausalLM, path: Path, key: str) -> None:
+def _load_weights(run: Run, files: dict[str, Path], key: str) -> None:
+    model = run.model
+    if isinstance(run.config.model, AdoptedShape):
+        load_adopted(model, files["config.json"].parent, key)
+        return
     try:
-        missing, unexpected = model.load_state_dict(load_file(path), strict=False)
+        missing, unexpected = model.load_state_dict(load_file(files["model.safetensors"]), strict=False)
     except RuntimeError as error:
         raise TrainingError(
             f"{key} has weights of another shape than train.model; use the shape it was made with"

@@ -176,7 +176,7 @@ def _accumulate(run: Run, step: int, step_loss: torch.Tensor) -> None:
         ids_BT = torch.from_numpy(ids)
         if run.device.type == "cuda":
             ids_BT = ids_BT.pin_memory().to(run.device, non_blocking=True)
-        positions_BT = document_positions(ids_BT[:, :-1]) if config.document_masking else None
+        positions_BT = document_positions(ids_BT[:, :-1], run.job.data.eos_id) if config.document_masking else None
         with autocast(run.device, config.precision):
             hidden_BTD = run.model.model(
                 input_ids=ids_BT[:, :-1], position_ids=positions_BT, use_cache=False
