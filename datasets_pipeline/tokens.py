@@ -38,6 +38,8 @@ class TokenizerRef:
     digest: str
     vocab_size: int
     reused: bool
+    eos_id: int = END_OF_TEXT_ID
+    """The id that ends a document in token files; one that was learnt elsewhere brings its own."""
 
 
 def train_tokenizer(store: Store, manifest: Manifest, config: TokenizerConfig) -> TokenizerRef:
@@ -117,7 +119,8 @@ def _known_tokenizer(store: Store, key: str) -> TokenizerRef | None:
     if not store.exists(f"{key}/manifest.json"):
         return None
     record = store.read_json(f"{key}/manifest.json")
-    return TokenizerRef(key, record["digest"], record["vocab_size"], reused=True)
+    eos_id = record.get("eos_id", END_OF_TEXT_ID)
+    return TokenizerRef(key, record["digest"], record["vocab_size"], reused=True, eos_id=eos_id)
 
 
 def find_tokens(
@@ -144,7 +147,9 @@ def find_tokens_by(
 
 def tokenizer_of(tokens: TokensRef) -> TokenizerRef:
     """The tokenizer that made token files, for those of another corpus."""
-    return TokenizerRef(tokens.tokenizer_key, tokens.tokenizer_digest, tokens.vocab_size, reused=True)
+    return TokenizerRef(
+        tokens.tokenizer_key, tokens.tokenizer_digest, tokens.vocab_size, reused=True, eos_id=tokens.eos_id
+    )
 
 
 def find_tokenizer(store: Store, digest: str) -> TokenizerRef | None:
@@ -182,6 +187,7 @@ class TokenizeUnit:
     tokenizer_key: str
     tokenizer_digest: str
     dtype: str
+    eos_id: int = END_OF_TEXT_ID
 
 
 def tokenize(
@@ -197,7 +203,7 @@ def tokenize(
     """Token files of a split of a corpus version `name`, in manifest order; on_progress is told of documents."""
     shards = [shard for shard in manifest.identity.shards if shard.split == split]
     dtype = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
-    units = [TokenizeUnit(store, s.sha256, tokenizer.key, tokenizer.digest, dtype) for s in shards]
+    units = [TokenizeUnit(store, s.sha256, tokenizer.key, tokenizer.digest, dtype, tokenizer.eos_id) for s in shards]
     done = _tokenize_all(units, pool, on_progress, num_documents=sum(shard.rows for shard in shards))
     recorded = _recorded(store, tokenizer.digest, manifest.identity.root_digest, split)
     made = [(unit, done[unit.shard_sha256]) for unit in units]
@@ -225,6 +231,7 @@ def tokenize(
         num_tokens=sum(shard.num_tokens for shard in token_shards),
         num_documents=sum(shard.num_documents for shard in token_shards),
         num_bytes=sum(shard.text_bytes for shard in shards),
+        eos_id=tokenizer.eos_id,
     )
     key = tokens_manifest_key(ref)
     crashpoint("tokens.manifest.before", key)
@@ -296,6 +303,8 @@ def _write_tokens(unit: TokenizeUnit, base: str) -> None:
     tokenizer = Tokenizer.from_str(unit.store.read_bytes(f"{unit.tokenizer_key}/tokenizer.json").decode())
     # A text that spells the end-of-text token is text like any other; it must not forge a document end.
     tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     texts = read_table(unit.store, f"shards/{unit.shard_sha256}.parquet", columns=["text"])["text"].to_pylist()
     offsets = np.zeros(len(texts) + 1, dtype="<u8")
     # A token stands for a byte of text at least.
@@ -304,9 +313,11 @@ def _write_tokens(unit: TokenizeUnit, base: str) -> None:
         ids_path, offsets_path = folder / "tokens.bin", folder / "tokens.idx"
         with open(ids_path, "wb") as file:
             for start in range(0, len(texts), _ENCODE_BATCH):
-                for row, encoding in enumerate(tokenizer.encode_batch(texts[start : start + _ENCODE_BATCH]), start):
+                batch = texts[start : start + _ENCODE_BATCH]
+                # What a foreign tokenizer would put around a text (a BOS) is not the text.
+                for row, encoding in enumerate(tokenizer.encode_batch(batch, add_special_tokens=False), start):
                     ids = np.asarray(
-                        [*encoding.ids, END_OF_TEXT_ID], dtype=f"<{unit.dtype[0]}{int(unit.dtype[4:]) // 8}"
+                        [*encoding.ids, unit.eos_id], dtype=f"<{unit.dtype[0]}{int(unit.dtype[4:]) // 8}"
                     )
                     file.write(ids.tobytes())
                     offsets[row + 1] = offsets[row] + len(ids)

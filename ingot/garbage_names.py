@@ -50,7 +50,7 @@ def read_names(store: Store, old: Mapping[str, bool]) -> Names:
         if decisions in found.decisions or not old[key]:
             names.keys |= {key, *_plan(record), *decisions}
     entries = ledger.read(store)
-    registered = [entry for entry in entries if entry.verb == "registered"]
+    registered = [entry for entry in entries if entry.verb in ("registered", "adopted")]
     tokens_in_use = {entry.details.get("tokens_key") for entry in registered}
     tokens_in_use |= {part["tokens_key"] for entry in registered for part in entry.details.get("mixture", ())}
     for key in _keys(old, "tokens"):

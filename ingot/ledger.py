@@ -19,7 +19,7 @@ from ingot.storage import Store
 
 VERBS = (
     "published", "held_back", "registered", "gated", "approved", "promoted", "rolled_back",
-    "overridden", "erased", "deleted", "read_text",
+    "overridden", "erased", "deleted", "read_text", "adopted",
 )  # fmt: skip
 _MAX_ATTEMPTS = 200
 

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingot import ledger, lookup, manifest, model_versions, overrides
+from ingot import adopted, ledger, lookup, manifest, model_versions, overrides
 from ingot.cleaned import cleaned_against
 from ingot.digests import digest_of, sha256_file, sha256_hex
 from ingot.errors import IntegrityError, NotFoundError
@@ -331,7 +331,12 @@ def _models_trained_on(store: Store, versions: list[dict[str, Any]]) -> list[dic
 
 
 def trace_model(store: Store, query: str) -> dict[str, Any]:
-    """Run, recipe, code revision, corpus, sources with document counts, licences, gate and promotion."""
+    """Run, recipe, code revision, corpus, sources with document counts, licences, gate and promotion.
+
+    `adopted/NAME` asks about a model from outside: what it is, who said so, and that its data is not known.
+    """
+    if query.startswith(adopted.PREFIX):
+        return trace_adopted(store, query)
     model = model_versions.resolve(store, query)
     entries = ledger.read(store)
     found = [(row, manifest.read(store, *manifest.find(store, row["corpus"])).identity) for row in model.corpora]
@@ -347,6 +352,7 @@ def trace_model(store: Store, query: str) -> dict[str, Any]:
         "recipe": model.details.get("recipe"),
         "code": model.details.get("code"),
         "base_model": model.base_model,
+        "adopted": adopted.origin_of(model, entries),
         "corpora": [
             {
                 "corpus": row["corpus"],
@@ -379,6 +385,29 @@ def trace_model(store: Store, query: str) -> dict[str, Any]:
             {"sequence": e.sequence, "time": e.time, "verb": e.verb, "by": e.actor.id, "kind": e.actor.kind,
              "established_by": e.actor.established_by, "details": _short(e.details)}
             for e in subject_entries
+        ],
+    }  # fmt: skip
+
+
+def trace_adopted(store: Store, query: str) -> dict[str, Any]:
+    """What is known of an adopted model: its facts and files, the records about it, and the models begun from it."""
+    entries = ledger.read(store)
+    found = adopted.find(store, query, entries)
+    heirs = [
+        version.subject.removeprefix("model ")
+        for name in model_versions.names(entries)
+        for version in model_versions.versions_of(store, name, entries)
+        if version.details.get("adopted_base") == found.checkpoint_key
+    ]
+    return {
+        "kind": "adopted model",
+        **found.facts,
+        "files": store.read_json(f"{found.checkpoint_key}/manifest.json")["files"],
+        "models": heirs,
+        "ledger": [
+            {"sequence": e.sequence, "time": e.time, "verb": e.verb, "by": e.actor.id, "kind": e.actor.kind,
+             "established_by": e.actor.established_by, "details": _short(e.details)}
+            for e in entries if e.subject == found.subject
         ],
     }  # fmt: skip
 

@@ -8,7 +8,7 @@ back and `ingot rebuild`. Numbers, names and digests; no document text. Costs a 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ingot import ledger, manifest, markdown, promotion
+from ingot import adopted, ledger, manifest, markdown, promotion
 from ingot.cleaned import COLUMNS as CLEANED_COLUMNS
 from ingot.cleaned import cleaned_against, cleaned_rows
 from ingot.ledger import Entry
@@ -42,6 +42,7 @@ def card(store: Store, version: ModelVersion, entries: Sequence[Entry] | None = 
         "registered": version.registered.time,
         "requested_by": version.details.get("requested_by"),
         "base_model": version.base_model,
+        **_adopted(version, entries),
         "parameters": version.details.get("num_parameters"),
         "tokens_seen": version.details.get("tokens_seen"),
         **({"plan": version.details["plan_against_actual"]} if "plan_against_actual" in version.details else {}),
@@ -88,6 +89,12 @@ def card(store: Store, version: ModelVersion, entries: Sequence[Entry] | None = 
             "run": version.details.get("run"),
         },
     }  # fmt: skip
+
+
+def _adopted(version: ModelVersion, entries: Sequence[Entry]) -> dict[str, Any]:
+    """Where a version began with a model from outside: which, and the share that is ours; else nothing."""
+    origin = adopted.origin_of(version, entries)
+    return {"adopted": origin} if origin else {}
 
 
 def _version(store: Store, name: str) -> tuple[int, Manifest]:
@@ -203,6 +210,9 @@ def _lines(card: dict[str, Any], link: Link, rows: int) -> list[str]:
         f"{card['base_model']}",
         *([f"- Trained to {plain(plan_words(card['plan']))}"] if card.get("plan") else []),
     ]
+    if card.get("adopted"):
+        lines += ["", "**From outside**", ""]
+        lines += [f"- {what}: {plain(words)}" for what, words in adopted.lines(card["adopted"])]
     lines += ["", "**Gate**", "", *_verdict_lines(verdict, rows)]
     lines += ["", "**Decided by**", ""]
     lines += [f"- {plain(sentence)}" for sentence in moves(card)[-rows:]] or ["Nobody yet."]

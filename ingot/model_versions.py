@@ -61,8 +61,11 @@ class ModelVersion:
     @property
     def base_model(self) -> str:
         """What its first stage started from, in words."""
-        start = self.details.get("start")
-        return f"{start}, trained here too" if start else "none: trained from scratch"
+        start = str(self.details.get("start") or "")
+        if start.startswith("adopted/"):
+            return f"{start}, from outside"
+        behind = ", which began with a model from outside" if self.details.get("adopted_base") else ""
+        return f"{start}, trained here too{behind}" if start else "none: trained from scratch"
 
     def tokens_of(self, group: str) -> dict[str, int]:
         """Tokens of all its corpora by a group's values: source, licence, language ..."""

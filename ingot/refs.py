@@ -67,6 +67,8 @@ class TokensRef(Ref):
     num_tokens: int
     num_documents: int
     num_bytes: int
+    eos_id: int = 0
+    """The id after each document; 0 of tokenizers trained here, an adopted one has its own."""
 
 
 class MixtureRef(Ref):
@@ -101,6 +103,11 @@ class MixtureRef(Ref):
     def vocab_size(self) -> int:
         """Entries of the tokenizer."""
         return self.parts[0].vocab_size
+
+    @property
+    def eos_id(self) -> int:
+        """The id after each document."""
+        return self.parts[0].eos_id
 
     @property
     def num_tokens(self) -> int:

@@ -123,6 +123,8 @@ class _Uses:
         for entry in entries:
             if entry.verb == "registered":
                 self._add_model(store, entry)
+            elif entry.verb == "adopted":
+                self._models[entry.details["checkpoint_key"]].add(entry.subject)
 
     def models(self, key: str) -> set[str]:
         """Models made with an object, or with a version that names it."""
@@ -146,6 +148,8 @@ class _Uses:
     def _add_model(self, store: Store, entry: Entry) -> None:
         name = f"{entry.details['model']}/{entry.details['version']}"
         self._models[entry.details["checkpoint_key"]].add(name)
+        if "adopted_base" in entry.details:
+            self._models[entry.details["adopted_base"]].add(name)
         self._models_of_version[str(entry.details.get("corpus"))].add(name)
         for row in entry.details.get("corpora", ()):
             self._models_of_version[row["corpus"]].add(name)

@@ -194,6 +194,9 @@ def _named_by(entry: Entry) -> Iterator[tuple[str, Check]]:
         if entry.details.get("run"):
             key = f"runs/{entry.details['run']}.json"
             yield key, _record(key)
+    if entry.verb == "adopted":
+        key = f"{entry.details['checkpoint_key']}/manifest.json"
+        yield key, _content(key, entry.evidence["checkpoint"], None)
     if entry.verb == "gated":
         for name in ("verdict", "evaluation"):
             if name in entry.evidence:

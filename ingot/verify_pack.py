@@ -77,6 +77,7 @@ def check(place: str, head: str | None, allowed_signers: str | None) -> None:
     if head:
         check_head(records, head)
     registered = check_registered(files, pack, records)
+    check_adopted(files, records, registered)
     check_corpora(files, pack, records, registered)
     gated = check_verdict(files, pack, records, registered)
     check_moves(records, registered)
@@ -220,6 +221,28 @@ def check_registered(files: Files, pack: Record, records: list[Record]) -> Recor
         raise Wrong(f"the recipe in {where} is not the one its digest names")
     ok(f"{where} registered this checkpoint as {subject}, with {len(manifest['files'])} files and its recipe")
     return registered
+
+
+def check_adopted(files: Files, records: list[Record], registered: Record) -> None:
+    """The model from outside that this one began with is the one the ledger names, and the card says the same of it."""
+    told = json.loads(files["card.json"]).get("adopted")
+    key = registered["details"].get("adopted_base")
+    if not key:
+        if told:
+            raise Wrong("card.json tells of an adopted model, the ledger says that this one began with none")
+        return
+    found = [r for r in records if r["verb"] == "adopted" and r["details"]["checkpoint_key"] == key]
+    if not found:
+        raise Wrong(f"the ledger has no record that adopted {key}, with which this model began")
+    record, where = found[-1], f"ledger record {found[-1]['sequence']}"
+    data = files.get("adopted/manifest.json", b"")
+    if sha256(data) != record["evidence"]["checkpoint"]:
+        raise Wrong(f"adopted/manifest.json is not the one that {where} adopted")
+    check_record("adopted/manifest.json", data, f"{key}/manifest.json")
+    for name in ("licence", "origin", "tokens"):
+        if not told or told[name] != record["details"][name]:
+            raise Wrong(f"card.json has another {name} of the adopted model than {where}")
+    ok(f"{where} adopted the model that it began with; what that was trained on is not known to Ingot")
 
 
 def check_tokens(files: Files, registered: Record) -> str:

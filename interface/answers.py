@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ingot import adopted, lineage, manifest, model_versions
 from ingot import ledger as records
-from ingot import lineage, manifest, model_versions
 from ingot import verify as verification
 from ingot.errors import IngotError, NotFoundError
 from ingot.ledger import Actor
@@ -29,6 +29,14 @@ _MANY = 20
 def trace(options: Namespace, printer: Printer) -> int:
     """`ingot trace model | document`."""
     store = open_store(open_settings())
+    if options.kind == "model" and options.query.startswith(adopted.PREFIX):
+        from interface.trace_adopted import adopted_page, print_adopted
+
+        answer = lineage.trace_adopted(store, options.query)
+        print_adopted(answer, printer)
+        written = _write_page(options.html, lambda: adopted_page(answer), printer)
+        printer.result({**answer, **written})
+        return 0
     if options.kind == "model":
         answer = lineage.trace_model(store, options.query)
         print_model(answer, printer)
@@ -93,6 +101,8 @@ def print_model(answer: dict[str, Any], printer: Printer) -> None:
             ["base model", answer["base_model"]],
         ]
     )
+    for what, words in adopted.lines(answer["adopted"]) if answer["adopted"] else ():
+        printer.line(f"{what}: {words}")
     for corpus in answer["corpora"]:
         printer.line(
             f"trained on {corpus['corpus']}: {corpus['documents']:,} documents, {corpus['tokens']:,} tokens, "

@@ -41,6 +41,7 @@ you trust (ingot/verify_pack.py), or read it: it is one file.
 
   card.html, card.json        where the model comes from, what was measured, who decided
   checkpoint/manifest.json    size and SHA-256 of every file of the model
+  adopted/manifest.json       the same of the model from outside that it began with; not there without one
   tokens.json                 the token files it was trained on, made from the shards of the corpus
   tokens/                     the same of every corpus of a mixture; not there for one corpus
   corpora/                    what the corpus versions consist of: shards, rules, counts
@@ -79,6 +80,9 @@ def _files(store: Store, version: ModelVersion, entries: list[Entry]) -> Iterato
     yield "card.json", _json(card)
     yield "card.html", model_page(store, version, card, entries).encode()
     yield "checkpoint/manifest.json", store.read_bytes(f"{version.checkpoint_key}/manifest.json")
+    if "adopted" in card:
+        key = card["adopted"]["checkpoint"]
+        yield "adopted/manifest.json", store.read_bytes(f"{key}/manifest.json")
     yield "tokens.json", store.read_bytes(version.details["tokens_key"])
     for part in version.details.get("mixture", ()):
         yield f"tokens/{part['corpus']}.json", store.read_bytes(part["tokens_key"])

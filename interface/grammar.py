@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": ("interface.runs", "evaluate"),
     "build": ("interface.runs", "build"),
     "retrain": ("interface.retrain", "retrain"),
+    "adopt": ("interface.adopt", "adopt"),
     "promote": ("interface.models", "promote"),
     "approve": ("interface.models", "approve"),
     "rollback": ("interface.models", "rollback"),
@@ -164,6 +165,14 @@ def parser() -> _Parser:
     approve.add_argument("--key", required=True, help="SSH key to sign with, e.g. ~/.ssh/id_ed25519")
     approve.add_argument("--yes", action="store_true", help="sign without being asked (needed without a terminal)")
     approve.add_argument("--allowed-signers", help="who may sign (default: allowed_signers of the workspace)")
+    adopt = add("adopt", "bring a base model in from a local Hugging Face folder: safetensors only, no code")
+    adopt.add_argument("what", choices=("model",))
+    adopt.add_argument("path", help="folder with config.json, tokenizer.json and .safetensors files")
+    adopt.add_argument("--name", required=True, help="what recipes call it: `start: adopted/NAME`")
+    adopt.add_argument("--licence", required=True, metavar="SPDX", help="e.g. Apache-2.0, LicenseRef-NAME, unknown")
+    adopt.add_argument("--origin", required=True, metavar="TEXT", help="who made it and where it was taken from")
+    adopt.add_argument("--tokens", type=_count, metavar="N",
+                       help="tokens its makers say it was trained on, for the share that is ours")  # fmt: skip
     rollback = add("rollback", "move the champion back to the one before it")
     rollback.add_argument("model", help="name of the model")
     rollback.add_argument("--to", type=int, metavar="VERSION", help="an earlier champion (default: the one before)")
@@ -187,7 +196,7 @@ def parser() -> _Parser:
     compare.add_argument("second", help="id of a run, or a model version")
     trace = add("trace", "where a document or a model comes from and went to")
     trace.add_argument("kind", choices=("model", "document"))
-    trace.add_argument("query", help="NAME[@alias|/version] of a model; id, uri or file of a document")
+    trace.add_argument("query", help="NAME[@alias|/version] of a model, or adopted/NAME; id, uri or file of a document")
     trace.add_argument("--html", metavar="FILE", help="write one page with pictures that needs no network")
     why = add("why", "why a document was kept, held out or dropped")
     why.add_argument("query", help="document id, uri or file")

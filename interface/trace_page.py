@@ -6,7 +6,7 @@ Made from the store alone. The model's page is also the card of an audit pack.
 from typing import Any
 
 from datasets_pipeline.card import waterfall
-from ingot import manifest, model_versions
+from ingot import adopted, manifest, model_versions
 from ingot.cleaned import COLUMNS as CLEANED_COLUMNS
 from ingot.cleaned import cleaned_rows
 from ingot.ledger import Entry
@@ -30,6 +30,7 @@ def model_page(store: Store, version: ModelVersion, card: dict[str, Any], entrie
     aliases = model_versions.aliases_of(store, version, entries)
     sections: list[tuple[str, Any]] = [
         ("In short", [*_verdict_words(card), table_html(["", ""], _facts(card, aliases))]),
+        *_from_outside(card),
         ("From the sources to the model", _model_lineage(version, card)),
         ("Gate", _gate(card)),
         ("Decided by", moves(card) or "Nobody has approved or promoted it."),
@@ -64,6 +65,12 @@ def _facts(card: dict[str, Any], aliases: list[str]) -> list[list[object]]:
     return [list(fact) for fact in facts]
 
 
+def _from_outside(card: dict[str, Any]) -> list[tuple[str, Any]]:
+    """A section for a model that began with an adopted one."""
+    found = card.get("adopted")
+    return [("From outside", table_html(["", ""], [list(line) for line in adopted.lines(found)]))] if found else []
+
+
 def _model_lineage(version: ModelVersion, card: dict[str, Any]) -> Markup:
     """Sources, corpus, tokens, checkpoint, model, verdict, champion, from left to right."""
     digests, verdict = card["digests"], card["verdict"]
@@ -92,6 +99,9 @@ def _model_lineage(version: ModelVersion, card: dict[str, Any]) -> Markup:
         if any(source.key == f"source {name}" for source in sources)
     ]
     edges += [*((corpus.key, "tokens") for corpus in corpora), ("tokens", "checkpoint"), ("checkpoint", "model")]
+    if (base := card.get("adopted")) is not None:
+        layers[2].append(Box("adopted", base["name"], (f"licence {base['licence']}", "its data: not known to us")))
+        edges.append(("adopted", "checkpoint"))
     if verdict:
         bits = f"{number(verdict['bits_per_byte'])} bits/B"
         layers.append([Box("verdict", f"gate: {verdict['verdict']}", (bits, f"record {verdict['ledger']}"))])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datasets_pipeline.tokens import TokenizerRef, find_tokenizer
-from ingot import ledger, model_versions, registry
+from ingot import adopted, ledger, model_versions, registry
 from ingot.config import Recipe
 from ingot.digests import sha256_hex
 from ingot.errors import IntegrityError, NotFoundError, RecipeError
@@ -21,7 +21,7 @@ class Start:
     """A checkpoint that a recipe's first stage starts from, and what is taken over from it."""
 
     name: str
-    """How it is told: `mini/3`, or the checkpoint's key."""
+    """How it is told: `mini/3`, `adopted/base`, or the checkpoint's key."""
     checkpoint: CheckpointRef
     tokenizer: TokenizerRef
     config: Mapping[str, Any]
@@ -39,7 +39,7 @@ def find_start(store: Store, recipe: Recipe) -> Start | None:
     if wanted is None:
         return None
     ref = checkpoint_ref(store, _key(store, wanted))
-    name = _version_with(store, ref) or ref.key
+    name = _name_of(store, ref)
     tokenizer = find_tokenizer(store, read_manifest(store, ref.key).tokenizer_digest)
     if tokenizer is None:
         raise NotFoundError(f"the tokenizer of start {name} is not in {store.root}; restore it from a backup")
@@ -55,6 +55,8 @@ def find_start(store: Store, recipe: Recipe) -> Start | None:
 def _key(store: Store, wanted: StartFrom) -> str:
     if wanted.checkpoint is not None:
         return wanted.checkpoint
+    if wanted.adopted is not None:
+        return adopted.find(store, wanted.adopted).checkpoint_key
     if wanted.model is not None:
         version = model_versions.resolve(store, wanted.model)
         return version.checkpoint_key if wanted.at is None else _before_decay(store, version.checkpoint_fingerprint)
@@ -81,12 +83,16 @@ def _before_decay(store: Store, run: str) -> str:
     )
 
 
-def _version_with(store: Store, checkpoint: CheckpointRef) -> str | None:
-    """The model version that a checkpoint is registered as."""
-    registered = [entry for entry in ledger.read(store) if entry.verb == "registered"]
+def _name_of(store: Store, checkpoint: CheckpointRef) -> str:
+    """The model version that a checkpoint is registered as, or what it was adopted as; else its key."""
+    entries = ledger.read(store)
+    base = adopted.with_key(checkpoint.key, entries)
+    if base is not None:
+        return base.subject
+    registered = [entry for entry in entries if entry.verb == "registered"]
     same = (e for e in registered if e.evidence.get("checkpoint") == checkpoint.manifest_sha256)
     entry = next(same, None)
-    return f"{entry.details['model']}/{entry.details['version']}" if entry else None
+    return f"{entry.details['model']}/{entry.details['version']}" if entry else checkpoint.key
 
 
 def _state(store: Store, key: str) -> dict[str, Any]:

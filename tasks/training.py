@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from datasets_pipeline import tokens as token_files
 from datasets_pipeline.card import card_html
 from datasets_pipeline.token_counts import count_tokens
-from ingot import manifest, model_versions, registry, tracking, tracking_versions
+from ingot import adopted, ledger, manifest, model_versions, registry, tracking, tracking_versions
 from ingot.config import NamedConfig, Recipe, recipe_digest, resolved
 from ingot.digests import digest_of, fingerprint
 from ingot.lineage_picture import lineage_html, lineage_mermaid
@@ -194,7 +194,7 @@ def run_record(
     }
     for name, value in values.items():
         if isinstance(value, dict):
-            params |= {f"{name}.{key}": item for key, item in value.items()}
+            params |= {f"{name}.{key}": item for key, item in value.items() if not isinstance(item, dict)}
         elif isinstance(value, str | int | float | bool):
             params[name] = value
     code = code_revision()
@@ -231,6 +231,7 @@ def register(
     """
     here = runtime()
     tokens = own_tokens(data, corpus)
+    base = adopted.base_of(here.store, checkpoint.key, ledger.read(here.store))
     corpora = corpora_read(here.store, corpus, checkpoint)
     version = model_versions.register(
         here.store,
@@ -255,6 +256,7 @@ def register(
             "tokens_key": token_files.tokens_manifest_key(tokens),
             **_parts_in_order(data),
             **({"start": start} if start else {}),
+            **({"adopted_base": base.checkpoint_key} if base else {}),
             "corpora": corpora,
             "tokens": count_tokens(here.store, tokens),
             "tokens_seen": checkpoint.tokens_seen,

@@ -11,9 +11,9 @@ import torch
 from training.models import EOS_ID
 
 
-def document_positions(ids_BT: torch.Tensor) -> torch.Tensor:
+def document_positions(ids_BT: torch.Tensor, eos_id: int = EOS_ID) -> torch.Tensor:
     """Each token's place in its document, counted from the window's start or from after the last end token."""
     places_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
     begins_BT = torch.zeros_like(ids_BT)
-    begins_BT[:, 1:] = torch.where(ids_BT[:, :-1] == EOS_ID, places_T[1:], 0)
+    begins_BT[:, 1:] = torch.where(ids_BT[:, :-1] == eos_id, places_T[1:], 0)
     return places_T - begins_BT.cummax(dim=1).values

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from training import adopted_shape
+from training.adopted_shape import AdoptedShape
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -150,25 +153,32 @@ def round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
-def non_embedding_parameters(config: ModelConfig) -> int:
+def non_embedding_parameters(config: ModelConfig | AdoptedShape) -> int:
     """Weights of the blocks and norms; what scaling rules call N."""
+    if isinstance(config, AdoptedShape):
+        return config.num_non_embedding_parameters
     return config.layers * (_attention_and_norms(config) + _feed_forward(config, config.experts or 1)) + config.width
 
 
-def active_non_embedding_parameters(config: ModelConfig) -> int:
+def active_non_embedding_parameters(config: ModelConfig | AdoptedShape) -> int:
     """Those of them that one token meets; all of them in a dense model."""
+    if isinstance(config, AdoptedShape):
+        return config.num_active_parameters
     met = config.num_chosen if config.is_mixture else 1
     return config.layers * (_attention_and_norms(config) + _feed_forward(config, met)) + config.width
 
 
-def num_parameters(config: ModelConfig, vocab_size: int) -> int:
+def num_parameters(config: ModelConfig | AdoptedShape, vocab_size: int) -> int:
     """All weights, a tied embedding counted once; equal to what the built model holds."""
+    if isinstance(config, AdoptedShape):
+        return config.num_parameters(vocab_size)
     return non_embedding_parameters(config) + _embeddings(config, vocab_size)
 
 
-def active_parameters(config: ModelConfig, vocab_size: int) -> int:
+def active_parameters(config: ModelConfig | AdoptedShape, vocab_size: int) -> int:
     """Weights that one token meets, embeddings included as published counts do; all of them in a dense model."""
-    return active_non_embedding_parameters(config) + _embeddings(config, vocab_size)
+    resting = non_embedding_parameters(config) - active_non_embedding_parameters(config)
+    return num_parameters(config, vocab_size) - resting
 
 
 def _embeddings(config: ModelConfig, vocab_size: int) -> int:
@@ -198,16 +208,21 @@ def identity_of_model(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in _EXPERT_FIELDS or value is not None}
 
 
-def build_model(config: ModelConfig, *, vocab_size: int, context_length: int, seed: int) -> "PreTrainedModel":
-    """A model with fresh float32 weights on the CPU, the same ones for the same seed."""
+def build_model(
+    config: ModelConfig | AdoptedShape, *, vocab_size: int, context_length: int, seed: int
+) -> "PreTrainedModel":
+    """A model with fresh float32 weights on the CPU, the same ones for the same seed; an adopted shape as it is."""
     import torch
     import transformers
 
     from training.experts import use_grouped_experts
 
+    torch.manual_seed(seed)
+    if isinstance(config, AdoptedShape):
+        adopted: PreTrainedModel = adopted_shape.build_model(config.hf_config, rows=config.rows(vocab_size))
+        return adopted
     prefix = {"llama": "Llama", "mistral": "Mistral", "qwen3": "Qwen3", "mixtral": "Mixtral", "olmoe": "Olmoe",
               "qwen3_moe": "Qwen3Moe"}[config.family]  # fmt: skip
-    torch.manual_seed(seed)
     made = getattr(transformers, f"{prefix}Config")(
         vocab_size=round_up(vocab_size, VOCAB_MULTIPLE),
         hidden_size=config.width,

@@ -27,6 +27,8 @@ from ingot.errors import TrainingError
 from ingot.refs import CheckpointRef
 from ingot.storage import Store
 from training.acceleration import compile_blocks, in_bfloat16
+from training.adopted_shape import AdoptedShape
+from training.adopted_weights import load_adopted
 from training.batches import Sampler, TokenStream, data_digest
 from training.branches import goes_on, order_from
 from training.checkpoints import (
@@ -104,6 +106,11 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int, rewrite: Rewrite | None =
         config.model, vocab_size=job.data.vocab_size, context_length=config.sequence_length, seed=config.seed
     )
     divided = config.sharding == "full" and num_ranks > 1
+    if divided and (config.model.is_mixture or isinstance(config.model, AdoptedShape)):
+        raise TrainingError(
+            f"sharding full of a model of family {config.model.family} cannot read its checkpoints yet; write "
+            "sharding: none"
+        )
     if divided:
         check_shares(planned.rows_per_step, num_ranks)
     else:
@@ -190,7 +197,7 @@ def resume_run(run: Run, *, keep_metrics: bool = False) -> CheckpointRef | None:
     if not run.exact:
         logger.warning("continues, not bit-exact: %s", ", ".join(changed) or "an earlier part of the run was not")
     with open_checkpoint(run.store, ref.key) as (_, files):
-        _load_weights(run, files["model.safetensors"], ref.key)
+        _load_weights(run, files, ref.key)
         state = json.loads(files["state.json"].read_text())
         sampler = read_sampler(state["sampler"])
         if _order_of(sampler) != _order_of(run.sampler):
@@ -227,7 +234,7 @@ def _begin(run: Run, *, keep_metrics: bool) -> None:
                 f"start {start.key} has tokenizer {manifest.tokenizer_digest[:12]}, the tokens have "
                 f"{run.job.data.tokenizer_digest[:12]}; tokenize the corpus with the checkpoint's tokenizer"
             )
-        _load_weights(run, files["model.safetensors"], start.key)
+        _load_weights(run, files, start.key)
         if goes_on(run.config):
             _load_moments(run, files["optimizer.safetensors"])
             _restore_random_state(json.loads(files["state.json"].read_text())["random"])
@@ -242,17 +249,21 @@ def _load_moments(run: Run, path: Path) -> None:
         restore_optimizer(run.model, run.optimizer, load_file(path))
 
 
-def _load_weights(run: Run, path: Path, key: str) -> None:
+def _load_weights(run: Run, files: dict[str, Path], key: str) -> None:
+    model = run.model
+    if isinstance(run.config.model, AdoptedShape):
+        load_adopted(model, files["config.json"].parent, key)
+        return
     if run.sharded is not None:
-        run.sharded.load_weights(path, key)
+        run.sharded.load_weights(files["model.safetensors"], key)
         return
     try:
-        missing, unexpected = run.model.load_state_dict(stack_experts(load_file(path)), strict=False)
+        missing, unexpected = model.load_state_dict(stack_experts(load_file(files["model.safetensors"])), strict=False)
     except RuntimeError as error:
         raise TrainingError(
             f"{key} has weights of another shape than train.model; use the shape it was made with"
         ) from error
-    tied = set(run.model.config.tie_word_embeddings * ["lm_head.weight"])
+    tied = set(model.config.tie_word_embeddings * ["lm_head.weight"])
     if set(missing) - tied or unexpected:
         raise TrainingError(
             f"{key} lacks {len(set(missing) - tied)} weights of train.model and has {len(unexpected)} others; "

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_v
 
 
 class StartFrom(BaseModel):
-    """A checkpoint to start from: of a model version, of a training run, or by its own key."""
+    """A checkpoint to start from: of a model version, of a training run, by its own key, or an adopted model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -17,6 +17,7 @@ class StartFrom(BaseModel):
     checkpoint: str | None = Field(
         default=None, pattern=r"^checkpoints/[0-9a-f]{64}/[0-9]{8}$", description="A checkpoint's key in the store."
     )
+    adopted: str | None = Field(default=None, description="An adopted model by its name: base-1b; or adopted/base-1b.")
     at: Literal["before_decay"] | None = Field(
         default=None, description="before_decay: where the run's learning rate began to fall; unset: its end."
     )
@@ -26,6 +27,8 @@ class StartFrom(BaseModel):
     def _a_name_is_a_model(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
+        if value.startswith("adopted/"):
+            return {"adopted": value.removeprefix("adopted/")}
         return {"checkpoint": value} if value.startswith("checkpoints/") else {"model": value}
 
     @classmethod
@@ -39,9 +42,12 @@ class StartFrom(BaseModel):
 
     @model_validator(mode="after")
     def _names_one_thing(self) -> "StartFrom":
-        given = [name for name in ("model", "run", "checkpoint") if getattr(self, name) is not None]
+        given = [name for name in ("model", "run", "checkpoint", "adopted") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"start names {' and '.join(given) or 'nothing'}; give one of model, run, checkpoint")
-        if self.at is not None and self.checkpoint is not None:
-            raise ValueError(f"at {self.at} belongs to a model or a run; a checkpoint is one place already")
+            told = " and ".join(given) or "nothing"
+            raise ValueError(f"start names {told}; give one of model, run, checkpoint, adopted")
+        if self.at is not None and (self.checkpoint or self.adopted) is not None:
+            raise ValueError(
+                f"at {self.at} belongs to a model or a run; a checkpoint or an adopted model is one place already"
+            )
         return self

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from training.adopted_shape import AdoptedShape
 from training.models import VOCAB_MULTIPLE, ModelConfig, active_non_embedding_parameters, round_up
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def accelerator(device_name: str) -> Accelerator | None:
     return None
 
 
-def flops_per_token(config: ModelConfig, vocab_size: int, sequence_length: int) -> float:
+def flops_per_token(config: ModelConfig | AdoptedShape, vocab_size: int, sequence_length: int) -> float:
     """FLOP that training on one token needs, forward and backward, by the formula of this module."""
     head = round_up(vocab_size, VOCAB_MULTIPLE) * config.width
     attention = 12 * config.layers * config.width * sequence_length / 2

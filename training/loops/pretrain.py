@@ -188,7 +188,7 @@ def _accumulate(run: Run, step: int, step_loss: torch.Tensor) -> None:
 def _loss(run: Run, ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss to differentiate and the cross-entropy alone, as shares of the step's means."""
     config = run.config
-    positions_BT = document_positions(ids_BT[:, :-1]) if config.document_masking else None
+    positions_BT = document_positions(ids_BT[:, :-1], run.job.data.eos_id) if config.document_masking else None
     with autocast(run.device, config.precision):
         hidden_BTD = run.model.model(
             input_ids=ids_BT[:, :-1], position_ids=positions_BT, use_cache=False

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ingot.errors import RecipeError
 from ingot.refs import CheckpointRef, MixtureRef, TokensRef
+from training.adopted_shape import AdoptedShape
 from training.data_parts import OWN, DataPart, check_parts
 from training.job import StageOutput
 from training.models import ModelConfig
@@ -68,7 +69,7 @@ class Config(pretrain.Config):
         description="mini/3 or mini@champion, {checkpoint: KEY}, {run: FINGERPRINT, at: before_decay}; unset: the "
         "stage before. Its tokenizer and the shape of its model are taken over.",
     )
-    model: ModelConfig | None = Field(  # type: ignore[assignment]  # None until the start is known
+    model: ModelConfig | AdoptedShape | None = Field(  # type: ignore[assignment]  # None until the start is known
         default=None, description="Shape of the model; unset: the start's, the only one that fits."
     )
     learning_rate: float | None = Field(
@@ -116,9 +117,14 @@ def take_over(config: Config, start: dict[str, Any], *, vocab_size: int, learnin
     start is the config of the run that made the checkpoint, learning_rate its peak rate. Raises RecipeError when
     the recipe asks for another shape.
     """
-    model = ModelConfig.model_validate(start["model"])
+    model = _shape(start["model"])
     if config.model is not None and config.model != model:
         raise RecipeError("train.model is another shape than the start's; take `model` out, it is taken over")
+    if isinstance(model, AdoptedShape) and model.context_tokens and config.sequence_length > model.context_tokens:
+        raise RecipeError(
+            f"train.sequence_length {config.sequence_length:,} is longer than the {model.context_tokens:,} tokens that "
+            "the adopted model sees at once; lower it"
+        )
     if config.schedule == "decay_only":
         return _on_the_trunk(config, start, learning_rate)
     filled = config.model_copy(update={"model": model})
@@ -129,6 +135,12 @@ def take_over(config: Config, start: dict[str, Any], *, vocab_size: int, learnin
     if config.warmup_steps is None:
         values["warmup_steps"] = max(1, round(planned.total_steps * WARMUP_SHARE)) if planned.total_steps > 1 else 0
     return filled.model_copy(update=values)
+
+
+def _shape(model: dict[str, Any]) -> ModelConfig | AdoptedShape:
+    """The shape in the config of a run, or of an adopted model."""
+    kind = AdoptedShape if model.get("family") == "adopted" else ModelConfig
+    return kind.model_validate(model)
 
 
 def _on_the_trunk(config: Config, trunk: dict[str, Any], learning_rate: float) -> Config:
