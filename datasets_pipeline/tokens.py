@@ -49,8 +49,8 @@ def train_tokenizer(store: Store, manifest: Manifest, config: TokenizerConfig) -
     """
     import tokenizers
 
-    key = _tokenizer_key(manifest, config)
-    known = _known_tokenizer(store, key)
+    key = tokenizer_key(manifest, config)
+    known = known_tokenizer(store, key)
     if known is not None:
         return known
     # Worker threads of the library would only compete with the run's own processes.
@@ -64,7 +64,7 @@ def train_tokenizer(store: Store, manifest: Manifest, config: TokenizerConfig) -
         initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_training_text(store, manifest, config.max_training_bytes), trainer)
+    tokenizer.train_from_iterator(training_text(store, manifest, config.max_training_bytes), trainer)
     body = tokenizer.to_str(pretty=False).encode()
     digest = sha256_hex(body)
     settings = {
@@ -103,7 +103,8 @@ def _infill_tokens(config: TokenizerConfig) -> list[str]:
     return [] if config.infill_lengths is None else infill_tokens.names(config.infill_lengths)
 
 
-def _tokenizer_key(manifest: Manifest, config: TokenizerConfig) -> str:
+def tokenizer_key(manifest: Manifest, config: TokenizerConfig) -> str:
+    """The folder of the tokenizer that a config trains on a corpus version."""
     import tokenizers
 
     return "tokenizers/" + fingerprint(
@@ -115,7 +116,8 @@ def _tokenizer_key(manifest: Manifest, config: TokenizerConfig) -> str:
     )
 
 
-def _known_tokenizer(store: Store, key: str) -> TokenizerRef | None:
+def known_tokenizer(store: Store, key: str) -> TokenizerRef | None:
+    """The tokenizer in a folder; None when none was finished there."""
     if not store.exists(f"{key}/manifest.json"):
         return None
     record = store.read_json(f"{key}/manifest.json")
@@ -123,18 +125,13 @@ def _known_tokenizer(store: Store, key: str) -> TokenizerRef | None:
     return TokenizerRef(key, record["digest"], record["vocab_size"], reused=True, eos_id=eos_id)
 
 
-def find_tokens(
-    store: Store, name: str, manifest: Manifest, config: TokenizerConfig, *, split: Split = "train"
-) -> TokensRef | None:
-    """The token files an earlier run recorded for a corpus version `name`; None when it has to be tokenized."""
-    tokenizer = _known_tokenizer(store, _tokenizer_key(manifest, config))
-    return find_tokens_by(store, name, manifest, tokenizer, split=split) if tokenizer is not None else None
-
-
 def find_tokens_by(
     store: Store, name: str, manifest: Manifest, tokenizer: TokenizerRef, *, split: Split = "train"
 ) -> TokensRef | None:
-    """The same for a tokenizer that is there, which another corpus may have given."""
+    """The token files an earlier run recorded for a corpus version `name`; None when it has to be tokenized.
+
+    The tokenizer may be another corpus's.
+    """
     key = f"{folder_of(tokenizer.digest)}/{manifest.identity.root_digest}.{split}.json"
     if not store.exists(key):
         return None
@@ -156,12 +153,13 @@ def find_tokenizer(store: Store, digest: str) -> TokenizerRef | None:
     """The tokenizer of a digest, which a model records; None where it is not in the store."""
     for key in store.list("tokenizers/"):
         folder, _, name = key.rpartition("/")
-        if name == "manifest.json" and (found := _known_tokenizer(store, folder)) and found.digest == digest:
+        if name == "manifest.json" and (found := known_tokenizer(store, folder)) and found.digest == digest:
             return found
     return None
 
 
-def _training_text(store: Store, manifest: Manifest, max_bytes: int) -> Iterator[str]:
+def training_text(store: Store, manifest: Manifest, max_bytes: int) -> Iterator[str]:
+    """Texts of the training split in manifest order, up to so many bytes; DataError when there is none."""
     left = max_bytes
     for shard in manifest.identity.shards:
         if shard.split != "train":

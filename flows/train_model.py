@@ -11,7 +11,7 @@ from tasks.gpus import check_gpus
 from tasks.heartbeat import watched
 from tasks.mixtures import stage_data
 from tasks.runtime import runtime, worker_pool
-from tasks.starts import begun, find_start
+from tasks.starts import begun, find_start, given_tokenizer
 from tasks.training import register, show_model, tokenize, train_stage
 
 
@@ -33,7 +33,7 @@ def train_model(recipe: str, corpus: str | None = None, overrides: dict[str, str
     what = begun(what, start)
     version = find_corpus(corpus or what.corpus)
     with worker_pool():
-        tokens = tokenize(what, version, start.tokenizer if start else None)
+        tokens = tokenize(what, version, given_tokenizer(runtime().store, what, start))
         data = [stage_data(runtime().store, stage, what, tokens) for stage in what.train]
     checkpoint: CheckpointRef | None = start.checkpoint if start else None
     for stage, read in zip(what.train, data, strict=True):

@@ -163,7 +163,9 @@ class Expectations(_Section):
 
 
 class TokenizerConfig(_Section):
-    """The byte-level BPE tokenizer trained on the corpus version's training split."""
+    """The byte-level BPE tokenizer trained on the corpus version's training split, or one that is taken over."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, serialize_by_alias=True)
 
     vocab_size: int = Field(default=4096, ge=258, le=1 << 20, description="Entries, special tokens included.")
     max_training_bytes: int = Field(default=64 << 20, ge=1024, description="Bytes of text the merges are learnt from.")
@@ -179,6 +181,39 @@ class TokenizerConfig(_Section):
         description="Reserves the tokens of infilling, with one to state each length of a hole from 1 to so many "
         "characters; unset: none are reserved, because a model that never sees them only pays for them.",
     )
+
+    from_: str | None = Field(
+        default=None,
+        alias="from",
+        min_length=1,
+        description="Take the tokenizer of an adopted model (adopted/base-1b) or of a model version (mini/3) over as "
+        "it is; unset: one is trained on the corpus, whose words it then knows best.",
+    )
+    extend: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Take one over and add pieces learnt on the corpus; a model that starts with it gets their rows.",
+    )
+    add: int | None = Field(
+        default=None, ge=1, le=1 << 20, description="Pieces to add at most, with `extend`; it has no default."
+    )
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> "TokenizerConfig":
+        name = "from" if self.from_ is not None else "extend"
+        if self.from_ is not None and self.extend is not None:
+            raise Refused("from and extend both name a tokenizer; keep one", "extend")
+        if self.extend is not None and self.add is None:
+            raise Refused("extend says nothing of how many pieces; write e.g. add: 2000", "add")
+        if self.extend is None and self.add is not None:
+            raise Refused(f"add {self.add} belongs to extend; write extend: adopted/NAME, or take it out", "add")
+        if self.from_ is not None or self.extend is not None:
+            of_training = {"vocab_size", "characters", "infill_lengths"}
+            of_training |= {"max_training_bytes"} if self.from_ is not None else set()
+            if given := sorted(of_training & self.model_fields_set):
+                told = ", ".join(given)
+                raise Refused(f"{told} is of a tokenizer trained here, {name} takes one over; take it out", given[0])
+        return self
 
     @model_validator(mode="after")
     def _has_room(self) -> "TokenizerConfig":

@@ -130,7 +130,8 @@ def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
             continue
         options = get_args(field.annotation) or (field.annotation,)
         current = next((a for a in options if hasattr(a, "model_fields")), field.annotation)
-    return sorted(getattr(current, "model_fields", {}))
+    fields = getattr(current, "model_fields", {})
+    return sorted(field.alias or name for name, field in fields.items())
 
 
 def _is_nullable(model: type[BaseModel], path: Sequence[Any]) -> bool:

@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from datasets_pipeline.tokens import find_tokens, find_tokens_by
+from datasets_pipeline.tokenizer_sources import find_made
+from datasets_pipeline.tokens import find_tokens_by
 from ingot import ledger, manifest, model_versions, retraining
 from ingot.config import NamedConfig, Recipe, resolved
 from ingot.ledger import Entry
@@ -25,7 +26,7 @@ from ingot.revision import code_revision
 from ingot.storage import Store
 from tasks.evaluation import champion_options, evaluation_digest
 from tasks.mixtures import known_data
-from tasks.starts import begun, find_start
+from tasks.starts import begun, find_start, given_tokenizer
 from tasks.training import public_recipe, stage_fingerprint, with_seed
 from training import history
 from training.checkpoints import checkpoint_ref, list_steps, read_manifest
@@ -130,10 +131,8 @@ def plan_retrain(
     newest = versions[-1] if versions else None
     changes = _changes(store, recipe, corpus, found, newest) if newest else ()
     known = _Known(store, recipe, corpus, found, entries, versions, seconds or {}, changes)
-    if start is not None:
-        tokens = find_tokens_by(store, corpus.name, found, start.tokenizer)
-    else:
-        tokens = find_tokens(store, corpus.name, found, recipe.tokenizer)
+    tokenizer = given_tokenizer(store, recipe, start) or find_made(store, found, recipe.tokenizer)
+    tokens = find_tokens_by(store, corpus.name, found, tokenizer) if tokenizer else None
     stages, checkpoint = _plan_stages(known, tokens, start.checkpoint if start else None)
     version = _registered(known, checkpoint)
     steps = (_plan_tokens(known, tokens), *stages, _plan_register(recipe, version), *_plan_measures(known, version))

@@ -7,6 +7,7 @@ from pathlib import Path
 from datasets_pipeline import tokens as token_files
 from datasets_pipeline.card import card_html as corpus_card
 from datasets_pipeline.parallel import InProcessPool
+from datasets_pipeline.tokenizer_sources import made_on
 from evaluation.gate import Verdict
 from evaluation.report import card_html as evaluation_card
 from ingot import ledger, manifest, model_versions, tracking_rebuild
@@ -111,7 +112,7 @@ def data_of(here: Runtime, version: ModelVersion) -> TokensRef | MixtureRef:
     """What the last stage of a version read; token files that the store has lost are made again."""
     store, details = here.store, version.details
     own = find_published(store, details["corpus"])
-    tokenizer = token_files.find_tokenizer(store, version.evidence["tokenizer"]) or token_files.train_tokenizer(
+    tokenizer = token_files.find_tokenizer(store, version.evidence["tokenizer"]) or made_on(
         store,
         manifest.read(store, own.corpus, own.version),
         TokenizerConfig.model_validate(details["recipe"]["tokenizer"]),

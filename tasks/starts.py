@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from datasets_pipeline.tokenizer_sources import named_tokenizer, taken_over
 from datasets_pipeline.tokens import TokenizerRef, find_tokenizer
 from ingot import adopted, ledger, model_versions, registry
 from ingot.config import Recipe
@@ -43,13 +44,26 @@ def find_start(store: Store, recipe: Recipe) -> Start | None:
     tokenizer = find_tokenizer(store, read_manifest(store, ref.key).tokenizer_digest)
     if tokenizer is None:
         raise NotFoundError(f"the tokenizer of start {name} is not in {store.root}; restore it from a backup")
-    if "tokenizer" in recipe.model_fields_set:
-        raise RecipeError(
-            f"tokenizer: the recipe starts from {name}, whose tokenizer of {tokenizer.vocab_size:,} entries it takes "
-            "over; take the section out"
-        )
+    _check_tokenizer(store, recipe, name, tokenizer)
     state = _state(store, ref.key)
     return Start(name, ref, tokenizer, state["config"], float(state["learning_rate"]))
+
+
+def _check_tokenizer(store: Store, recipe: Recipe, name: str, tokenizer: TokenizerRef) -> None:
+    """A recipe with a start may name the start's own tokenizer, and extend it; no other."""
+    if "tokenizer" not in recipe.model_fields_set:
+        return
+    named = recipe.tokenizer.from_ or recipe.tokenizer.extend
+    if named is None or named_tokenizer(store, named).digest != tokenizer.digest:
+        raise RecipeError(
+            f"tokenizer: the recipe starts from {name}, whose tokenizer of {tokenizer.vocab_size:,} entries it takes "
+            f"over; take the section out, or extend it: {{extend: {name}, add: 2000}}"
+        )
+    if recipe.tokenizer.extend is not None and getattr(recipe.train[0].config, "schedule", None) == "decay_only":
+        raise RecipeError(
+            "tokenizer.extend: a decay_only branch goes on with the trunk's optimizer, which has nothing for new "
+            "pieces; take schedule out, or extend"
+        )
 
 
 def _key(store: Store, wanted: StartFrom) -> str:
@@ -107,9 +121,16 @@ def _state(store: Store, key: str) -> dict[str, Any]:
     return state
 
 
+def given_tokenizer(store: Store, recipe: Recipe, start: Start | None) -> TokenizerRef | None:
+    """The tokenizer that the recipe uses as it is; None where one is trained or extended on its corpus."""
+    if recipe.tokenizer.extend is not None:
+        return None
+    return start.tokenizer if start else taken_over(store, recipe.tokenizer)
+
+
 def begun(recipe: Recipe, start: Start | None) -> Recipe:
     """The recipe with what its stages take over from where they start filled in; a stage starts from the one before."""
-    vocab_size = start.tokenizer.vocab_size if start else recipe.tokenizer.vocab_size
+    vocab_size = (start.tokenizer.vocab_size if start else recipe.tokenizer.vocab_size) + (recipe.tokenizer.add or 0)
     before = (start.config, start.learning_rate) if start else None
     stages = []
     for entry in recipe.train:

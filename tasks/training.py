@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from datasets_pipeline import tokens as token_files
 from datasets_pipeline.card import card_html
 from datasets_pipeline.token_counts import count_tokens
+from datasets_pipeline.tokenizer_sources import made_on
 from ingot import adopted, ledger, manifest, model_versions, registry, tracking, tracking_versions
 from ingot.config import NamedConfig, Recipe, recipe_digest, resolved
 from ingot.digests import digest_of, fingerprint
@@ -42,10 +43,10 @@ MAX_PARAMS = 20
 
 @task(name="tokenize", cache_policy=NO_CACHE, **policies.DATA)
 def tokenize(recipe: Recipe, corpus: CorpusRef, tokenizer: token_files.TokenizerRef | None = None) -> TokensRef:
-    """Write the token files of a corpus version; without a tokenizer, one is trained on it first."""
+    """Write the token files of a corpus version; without a tokenizer, one is trained or extended on it first."""
     store = runtime().store
     found = manifest.read(store, corpus.corpus, corpus.version)
-    tokenizer = tokenizer or token_files.train_tokenizer(store, found, recipe.tokenizer)
+    tokenizer = tokenizer or made_on(store, found, recipe.tokenizer)
     with progress("tokenize", "documents") as report:
         return token_files.tokenize(store, corpus.name, found, tokenizer, current_pool(), on_progress=report)
 

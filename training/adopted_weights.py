@@ -11,12 +11,15 @@ import torch
 
 from ingot.errors import TrainingError
 from training.adopted_shape import load_model
+from training.grown_vocabulary import grown
 
 _PROBE_TOKENS = 16
 
 
-def load_adopted(model: Any, folder: Path, key: str) -> None:
-    """Copy the weights of a verified folder into the model; raises DataError when they are not all there.
+def load_adopted(model: Any, folder: Path, key: str, pieces: dict[int, list[int]] | None = None) -> None:
+    """Copy the weights of a verified folder into the model; pieces are what its vocabulary lacks.
+
+    Raises DataError when weights are not all there.
 
     Raises TrainingError when what the loop computes from them is not what the architecture computes.
     """
@@ -24,7 +27,7 @@ def load_adopted(model: Any, folder: Path, key: str) -> None:
     _check_logits(loaded, key)
     state = loaded.state_dict()
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(grown(state, model, pieces) if pieces else state)
     except RuntimeError as error:
         raise TrainingError(
             f"{key} has weights of another shape than the run's model; start it from the model it was made with"

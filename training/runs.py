@@ -40,6 +40,7 @@ from training.checkpoints import (
 )
 from training.environment import differences, environment_record
 from training.experts import stack_experts
+from training.grown_vocabulary import grown, new_pieces
 from training.job import METRICS_FILE, Job
 from training.metrics import MetricsWriter
 from training.mixtures import MixtureSampler, MixtureStream, open_stream, read_sampler, reading_plan
@@ -105,6 +106,8 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int, rewrite: Rewrite | None =
     model = build_model(
         config.model, vocab_size=job.data.vocab_size, context_length=config.sequence_length, seed=config.seed
     )
+    if not isinstance(config.model, AdoptedShape):
+        _name_end(model, job.data.eos_id)
     divided = config.sharding == "full" and num_ranks > 1
     if divided and (config.model.is_mixture or isinstance(config.model, AdoptedShape)):
         raise TrainingError(
@@ -154,6 +157,12 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int, rewrite: Rewrite | None =
         rewrite=rewrite,
         sharded=sharded,
     )
+
+
+def _name_end(model: LlamaForCausalLM, eos_id: int) -> None:
+    """A document ends, and the next one begins, after the end token of the tokenizer."""
+    for settings in (model.config, model.generation_config):
+        settings.bos_token_id = settings.eos_token_id = eos_id
 
 
 def _order_of(sampler: Sampler | MixtureSampler) -> dict[str, Any]:
@@ -229,12 +238,10 @@ def _begin(run: Run, *, keep_metrics: bool) -> None:
         logger.info("begins with fresh weights, %d parameters", run.plan.num_parameters)
         return
     with open_checkpoint(run.store, start.key) as (manifest, files):
+        pieces = {}
         if manifest.tokenizer_digest != run.job.data.tokenizer_digest:
-            raise TrainingError(
-                f"start {start.key} has tokenizer {manifest.tokenizer_digest[:12]}, the tokens have "
-                f"{run.job.data.tokenizer_digest[:12]}; tokenize the corpus with the checkpoint's tokenizer"
-            )
-        _load_weights(run, files, start.key)
+            pieces = new_pieces(run.store, run.job.data.tokenizer_key, extends=manifest.tokenizer_digest)
+        _load_weights(run, files, start.key, pieces)
         if goes_on(run.config):
             _load_moments(run, files["optimizer.safetensors"])
             _restore_random_state(json.loads(files["state.json"].read_text())["random"])
@@ -249,16 +256,20 @@ def _load_moments(run: Run, path: Path) -> None:
         restore_optimizer(run.model, run.optimizer, load_file(path))
 
 
-def _load_weights(run: Run, files: dict[str, Path], key: str) -> None:
+def _load_weights(run: Run, files: dict[str, Path], key: str, pieces: dict[int, list[int]] | None = None) -> None:
+    """Put the weights of a checkpoint into the model; pieces are what its vocabulary lacks (`new_pieces`)."""
     model = run.model
     if isinstance(run.config.model, AdoptedShape):
-        load_adopted(model, files["config.json"].parent, key)
+        load_adopted(model, files["config.json"].parent, key, pieces)
         return
     if run.sharded is not None:
+        if pieces:
+            raise TrainingError("sharding full cannot begin with an extended tokenizer yet; write sharding: none")
         run.sharded.load_weights(files["model.safetensors"], key)
         return
+    state = stack_experts(load_file(files["model.safetensors"]))
     try:
-        missing, unexpected = model.load_state_dict(stack_experts(load_file(files["model.safetensors"])), strict=False)
+        missing, unexpected = model.load_state_dict(grown(state, model, pieces) if pieces else state, strict=False)
     except RuntimeError as error:
         raise TrainingError(
             f"{key} has weights of another shape than train.model; use the shape it was made with"

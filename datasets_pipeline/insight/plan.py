@@ -25,6 +25,7 @@ from datasets_pipeline.insight.version_tables import IN_VERSION, read_decisions
 from datasets_pipeline.outcomes import HELDOUT_RULE, NEAR_RULE
 from datasets_pipeline.parallel import Pool
 from datasets_pipeline.publish import publish_corpus
+from datasets_pipeline.tokenizer_sources import made_on
 from ingot import manifest, store_identity
 from ingot.config import Expectations, Recipe
 from ingot.ledger import Actor
@@ -133,7 +134,7 @@ def plan(
             if part < 1:
                 quarter, small = found, _size_of(place / "store")
                 shutil.rmtree(place)
-        num_tokens = _tokens(scratch, recipe, found, pool)
+        num_tokens = _tokens(store, scratch, recipe, found, pool)
         size = _size_of(place / "store")
         grows = _growing(small, size, quarter.bytes, found.bytes)
         return _predicted(store, recipe, settings, scratch, quarter, found, num_tokens, (size - grows, grows), last)
@@ -352,11 +353,11 @@ def _free(store: Store) -> int | None:
     return shutil.disk_usage(place).free
 
 
-def _tokens(scratch: Store, recipe: Recipe, run: _Run, pool: Pool) -> float:
-    """Tokens per byte of kept text, by a tokenizer trained on the sample."""
+def _tokens(store: Store, scratch: Store, recipe: Recipe, run: _Run, pool: Pool) -> float:
+    """Tokens per byte of kept text, by a tokenizer trained on the sample, or the one that the recipe takes over."""
     if not run.published.identity.accounting["kept"]:
         return 0.0
-    tokenizer = token_files.train_tokenizer(scratch, run.published, recipe.tokenizer)
+    tokenizer = made_on(scratch, run.published, recipe.tokenizer, lender=store)
     ref = token_files.tokenize(scratch, recipe.corpus, run.published, tokenizer, pool)
     kept = sum(row["kept_bytes"] for row in run.published.identity.statistics["source"].values())
     return ref.num_tokens / max(1, kept)
