@@ -24,9 +24,10 @@ def run_preflight(recipe: Recipe, store: Store, settings: Settings) -> Mapping[s
     In a process of its own, so that the model's memory is given back. Raises what failed; NotFoundError without token
     files, because there is nothing to look at.
     """
-    from datasets_pipeline.tokens import find_tokens, find_tokens_by
+    from datasets_pipeline.tokenizer_sources import find_made
+    from datasets_pipeline.tokens import find_tokens_by
     from tasks.mixtures import known_data
-    from tasks.starts import begun, find_start
+    from tasks.starts import begun, find_start, given_tokenizer
     from tasks.training import with_seed
     from training.job import Job, write_json
 
@@ -37,10 +38,8 @@ def run_preflight(recipe: Recipe, store: Store, settings: Settings) -> Mapping[s
     tokens = None
     if known:
         newest, name = manifest.read(store, recipe.corpus, known[-1]), f"{recipe.corpus}@{known[-1]}"
-        tokens = (
-            find_tokens_by(store, name, newest, start.tokenizer) if start
-            else find_tokens(store, name, newest, recipe.tokenizer)
-        )  # fmt: skip
+        tokenizer = given_tokenizer(store, recipe, start) or find_made(store, newest, recipe.tokenizer)
+        tokens = find_tokens_by(store, name, newest, tokenizer) if tokenizer else None
     entry = with_seed(begun(recipe, start).train[0], recipe)
     data = known_data(store, entry, tokens) if tokens is not None else None
     if data is None:

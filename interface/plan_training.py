@@ -93,7 +93,8 @@ def _machine(recipe: Recipe, found: "Plan", settings: Settings, options: Namespa
 def data_facts(store: Store, recipe: Recipe, found: "Plan") -> DataFacts:
     """What the plan of the curation says, and where the newest version has token files, what they count."""
     from datasets_pipeline.token_counts import count_tokens
-    from datasets_pipeline.tokens import find_tokens
+    from datasets_pipeline.tokenizer_sources import find_made
+    from datasets_pipeline.tokens import find_tokens_by
 
     per_token = found.kept_bytes / found.tokens if found.tokens else None
     basis = "of the whole corpus" if found.is_whole else "predicted from the sample"
@@ -103,7 +104,8 @@ def data_facts(store: Store, recipe: Recipe, found: "Plan") -> DataFacts:
         return facts
     newest = manifest.read(store, recipe.corpus, known[-1])
     name = f"{recipe.corpus}@{known[-1]}"
-    tokens = find_tokens(store, name, newest, recipe.tokenizer)
+    tokenizer = find_made(store, newest, recipe.tokenizer)
+    tokens = find_tokens_by(store, name, newest, tokenizer) if tokenizer else None
     if tokens is None or not tokens.num_tokens:
         return facts
     return replace(

@@ -220,19 +220,24 @@ def token_losses(run: "Run") -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     ids: NDArray[np.int64] = run.stream.read_windows(rows, run.config.sequence_length)
     if run.rewrite is not None:
         ids = run.rewrite(ids, positions)
-    most_documents = np.argsort(-(ids[:, :-1] == EOS_ID).sum(axis=1), kind="stable")[:WINDOWS]
+    end_id = run.job.data.eos_id
+    most_documents = np.argsort(-(ids[:, :-1] == end_id).sum(axis=1), kind="stable")[:WINDOWS]
     ids_BT = torch.from_numpy(ids[most_documents]).to(run.device)
     masked = run.config.document_masking
-    packed = _nats(run, ids_BT, document_positions(ids_BT[:, :-1]) if masked else None)
-    pieces = [row[None, first : end + 1] for row in ids_BT for first, end in piece_bounds(row[:-1].tolist(), masked)]
+    packed = _nats(run, ids_BT, document_positions(ids_BT[:, :-1], end_id) if masked else None)
+    pieces = [
+        row[None, first : end + 1]
+        for row in ids_BT
+        for first, end in piece_bounds(row[:-1].tolist(), masked, end_id)
+    ]
     return packed, np.concatenate([_nats(run, piece, None) for piece in pieces])
 
 
-def piece_bounds(inputs: Sequence[int], masked: bool) -> list[tuple[int, int]]:
+def piece_bounds(inputs: Sequence[int], masked: bool, end_id: int = EOS_ID) -> list[tuple[int, int]]:
     """(first, end) of the documents of a window's inputs, or of all of it."""
     if not masked:
         return [(0, len(inputs))]
-    ends = [place + 1 for place, token in enumerate(inputs) if token == EOS_ID and place + 1 < len(inputs)]
+    ends = [place + 1 for place, token in enumerate(inputs) if token == end_id and place + 1 < len(inputs)]
     return list(zip([0, *ends], [*ends, len(inputs)], strict=True))
 
 

@@ -159,7 +159,7 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int, rewrite: Rewrite | None =
     )
 
 
-def _name_end(model: LlamaForCausalLM, eos_id: int) -> None:
+def _name_end(model: PreTrainedModel, eos_id: int) -> None:
     """A document ends, and the next one begins, after the end token of the tokenizer."""
     for settings in (model.config, model.generation_config):
         settings.bos_token_id = settings.eos_token_id = eos_id
