@@ -186,8 +186,9 @@ def recall(store: Store, name: str, folder: Path) -> dict[str, tuple[int, int]]:
             elif final and (rule in ("dedup.near", "heldout")):
                 near.add(doc_id)
     found: dict[str, tuple[int, int]] = {}
+    let_through = kept | near
     for pair in planted_pairs(folder):
-        if not {pair.left, pair.right} <= kept | near:
+        if not {pair.left, pair.right} <= let_through:
             continue
         label = next((f">= {bound}" for bound in (0.9, 0.8, 0.7) if pair.jaccard >= bound), "below 0.7")
         hit, num = found.get(label, (0, 0))
