@@ -12,23 +12,28 @@ from typing import Any
 import torch
 
 from ingot.errors import IntegrityError, TrainingError
+from ingot.refs import MixtureRef, TokensRef
 from ingot.storage import Store
+from training.checkpoints import CheckpointManifest
 
 logger = logging.getLogger(__name__)
 
 
-def new_pieces(store: Store, tokenizer_key: str, *, extends: str) -> dict[int, list[int]]:
-    """By id of a new piece the old ids it is made of, in order.
+def new_pieces(store: Store, data: TokensRef | MixtureRef, start: CheckpointManifest) -> dict[int, list[int]]:
+    """By id of a piece that the tokenizer of the data has and the start's has not, the old ids it is made of, in order.
 
-    Raises TrainingError when the tokenizer in this folder does not extend the one with digest `extends`.
+    Empty for one and the same tokenizer. Raises TrainingError when the data's does not extend the start's.
     """
-    record = store.read_record(f"{tokenizer_key}/manifest.json")
-    if record.get("extends") != extends:
+    if data.tokenizer_digest == start.tokenizer_digest:
+        return {}
+    record_key = f"{data.tokenizer_key}/manifest.json"
+    record = store.read_record(record_key) if store.exists(record_key) else {}
+    if (record.get("digest"), record.get("extends")) != (data.tokenizer_digest, start.tokenizer_digest):
         raise TrainingError(
-            f"the start has tokenizer {extends[:12]}, the tokens have {record['digest'][:12]}, which does not extend "
-            "it; tokenize the corpus with the start's tokenizer"
+            f"the start has tokenizer {start.tokenizer_digest[:12]}, the tokens have {data.tokenizer_digest[:12]}, "
+            "which does not extend it; tokenize the corpus with the checkpoint's tokenizer"
         )
-    return pieces_of(store.read_bytes(f"{tokenizer_key}/tokenizer.json"), int(record["first_new_id"]))
+    return pieces_of(store.read_bytes(f"{data.tokenizer_key}/tokenizer.json"), int(record["first_new_id"]))
 
 
 def pieces_of(tokenizer_json: bytes, first_new_id: int) -> dict[int, list[int]]:

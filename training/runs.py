@@ -238,10 +238,7 @@ def _begin(run: Run, *, keep_metrics: bool) -> None:
         logger.info("begins with fresh weights, %d parameters", run.plan.num_parameters)
         return
     with open_checkpoint(run.store, start.key) as (manifest, files):
-        pieces = {}
-        if manifest.tokenizer_digest != run.job.data.tokenizer_digest:
-            pieces = new_pieces(run.store, run.job.data.tokenizer_key, extends=manifest.tokenizer_digest)
-        _load_weights(run, files, start.key, pieces)
+        _load_weights(run, files, start.key, new_pieces(run.store, run.job.data, manifest))
         if goes_on(run.config):
             _load_moments(run, files["optimizer.safetensors"])
             _restore_random_state(json.loads(files["state.json"].read_text())["random"])
