@@ -33,6 +33,7 @@ from datasets_pipeline.pair_scores import PairVerifier
 from datasets_pipeline.parallel import Pool, finish_all
 from datasets_pipeline.snapshot import OpenUnit, open_units
 from datasets_pipeline.statistics import sum_accounting, sum_statistics
+from datasets_pipeline.worker_units import give_back_memory
 from ingot.config import Recipe
 from ingot.crashpoints import crashpoint
 from ingot.digests import fingerprint
@@ -91,6 +92,7 @@ def decide(
             return stored
         work = judging(place, recipe, census, len(units), salt)
         judged = judge_all(work, units, pool)
+        give_back_memory()  # here and below: else the largest array of every step stays with this process
         verify = PairVerifier(place, judged, units, pool, on_progress)
         edited, split, near, yielding = _relate(store, recipe, work, judged, units, verify, pool)
         verify.save()
@@ -119,8 +121,11 @@ def decide(
         },
     )
     crashpoint("decide.record.before", digest)
+    any_failed = judged.any_failed
+    del judged, verify, work, edited, split, near, yielding, tasks, whole
+    give_back_memory()
     # Documents that killed their worker are looked at again next run, so such a decision is not kept.
-    if not judged.any_failed:
+    if not any_failed:
         store.put_if_absent(key, ref.model_dump(mode="json"))
     crashpoint("decide.record.after", digest)
     return ref
@@ -166,6 +171,7 @@ def _relate(
     eligible[edited.document[edited.is_empty]] = False
     edges = near_edges(store, recipe, judged, units, eligible, verify, pool)
     edges = join_equal_texts(edges, edited, judged, eligible)
+    give_back_memory()
     cluster = connected_components(len(eligible), edges.left, edges.right).astype(np.int32)
     cluster[~eligible] = -1
     splits = heldout.split_documents(
@@ -177,6 +183,7 @@ def _relate(
         scores=PairScores(max(len(eligible), 1), verify, edges),
     )
     del cluster
+    give_back_memory()
     excluded = np.flatnonzero(splits.split == heldout.EXCLUDED)
     codes = np.zeros(len(excluded), np.int8)
     near = Yielding(excluded, splits.near[excluded].astype(np.int64), codes, splits.jaccard[excluded])

@@ -48,7 +48,7 @@ def test_a_mask_that_lets_documents_see_each_other_is_an_error(set_up: Any, monk
 
     run = set_up(MASKED)
     # Positions that never start again: transformers then sees one document.
-    monkeypatch.setattr(documents, "document_positions", lambda ids_BT: None)
+    monkeypatch.setattr(documents, "document_positions", lambda ids_BT, eos_id: None)
     with pytest.raises(TrainingError, match=r"the loss of a token .* Set train.document_masking: false"):
         preflight.check_packing(*preflight.token_losses(run), precision="float32")
 
