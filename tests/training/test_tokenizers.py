@@ -22,6 +22,8 @@ from tests.base import tiny_store
 from tests.training.conftest import Place, RankRunner
 from tests.training.foreign import TEXTS, save_base, save_tokenizer
 from tests.training.test_adopted_start import CONTINUED, adopted_place, recipe, train
+from training.adopted_shape import build_model, load_model
+from training.adopted_weights import load_adopted
 from training.batches import TokenStream
 from training.checkpoints import checkpoint_ref, read_manifest
 from training.grown_vocabulary import pieces_of
@@ -193,6 +195,19 @@ def test_rows_of_new_pieces_begin_as_the_mean_of_their_old_ones_and_beat_random_
     assert len(tokenizer) == place.tokens.vocab_size
     assert read_manifest(place.store, key).tokenizer_digest == place.tokens.tokenizer_digest
     verify(place.store)
+
+
+@pytest.mark.parametrize("rows", [300, 340], ids=["rows enough", "more rows"])
+def test_a_tied_head_has_the_rows_of_new_pieces_too(rows: int, tmp_path: Path) -> None:
+    import torch
+
+    folder = save_base(tmp_path, tie_word_embeddings=True)
+    model = build_model(json.loads((folder / "config.json").read_text()), rows=rows)
+    old = load_model(str(folder)).model.embed_tokens.weight
+    load_adopted(model, folder, "base", {rows - 1: [5, 6]})
+    for table in (model.model.embed_tokens, model.lm_head):
+        assert torch.equal(table.weight[rows - 1], old[[5, 6]].mean(0))
+        assert torch.equal(table.weight[:299], old[:299])
 
 
 def test_an_extended_run_goes_on_and_a_next_stage_starts_from_it(
