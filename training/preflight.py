@@ -180,8 +180,8 @@ def check_disk(needed: int, free: int | None) -> dict[str, int | None]:
 
 
 def check_rate(config: Config, planned: Plan) -> dict[str, Any]:
-    """The peak rate beside three rules: from 50M weights on far off two of them is refused, as in `ingot plan`."""
-    size = planned.num_non_embedding_parameters
+    """The peak rate beside three rules: from 50M active weights on far off two is refused, as in `ingot plan`."""
+    size = planned.num_active_non_embedding_parameters
     tokens = planned.total_steps * config.batch_tokens
     check = sizing.check_learning_rate(planned.learning_rate, parameters=size, tokens=tokens)
     verdict = sizing.verdict(size, [check])
