@@ -68,7 +68,7 @@ def preflight(run: "Run") -> dict[str, Any]:
     found["truncation"] = {part.corpus: check_truncation(run.store, part, config.sequence_length) for part in parts}
     found["overlap"] = {part.corpus: check_overlap(run.store, part) for part in parts}
     on_gpu = run.device.type == "cuda"
-    estimate = estimated_memory(config, data.vocab_size, on_gpu=on_gpu)
+    estimate = estimated_memory(config, data.vocab_size, on_gpu=on_gpu, ranks=run.num_ranks)
     ranks_here = 1 if on_gpu else run.num_ranks
     found["memory"] = check_memory(estimate * ranks_here, _memory_here(run))
     found["disk"] = check_disk(checkpoint_bytes(config, data.vocab_size), free_bytes(run.store))

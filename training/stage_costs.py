@@ -86,7 +86,7 @@ def stage_cost(
     if probe is not None:
         memory, memory_basis = probe.peak_memory_bytes, "the probe's peak"
     else:
-        memory = machine.estimated_memory(config, vocab_size, on_gpu=on_gpu)
+        memory = machine.estimated_memory(config, vocab_size, on_gpu=on_gpu, ranks=ranks)
         memory_basis = "estimated: weights, gradients, moments, activations and logits of a micro batch"
     if not on_gpu and corpus_bytes:
         memory += corpus_bytes

@@ -88,6 +88,16 @@ def test_a_machine_can_be_named_by_its_gpu_and_an_unknown_name_is_refused() -> N
         machine_of("TPU", num_gpus=1)
 
 
+def test_a_model_that_one_gpu_does_not_hold_fits_several_that_divide_it() -> None:
+    large = SMALL.model_copy(update={"model": ModelConfig(family="llama", layers=32, width=4096), "gpus": 8})
+    divided = large.model_copy(update={"sharding": "full"})
+    (memory,) = cost(machine_of("H100", num_gpus=8), large, ranks=8).refusals
+    assert memory.startswith("train.0 needs about") and "GB of memory" in memory
+    assert cost(machine_of("H100", num_gpus=8), divided, ranks=8).refusals == ()
+    alone, two, eight = (estimated_memory(divided, 4096, on_gpu=True, ranks=ranks) for ranks in (1, 2, 8))
+    assert alone == estimated_memory(large, 4096, on_gpu=True, ranks=8) and alone > 1.8 * two > 5 * eight
+
+
 def test_memory_grows_with_what_is_kept_of_a_micro_batch_and_shrinks_with_chunks() -> None:
     def memory(**changes: Any) -> int:
         return estimated_memory(SMALL.model_copy(update=changes), 50_000, on_gpu=True)
