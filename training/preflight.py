@@ -72,7 +72,7 @@ def preflight(run: "Run") -> dict[str, Any]:
     ranks_here = 1 if on_gpu else run.num_ranks
     found["memory"] = check_memory(estimate * ranks_here, _memory_here(run))
     found["disk"] = check_disk(checkpoint_bytes(config, data.vocab_size), free_bytes(run.store))
-    if run.job.start is None:
+    if run.job.start is None and not run.job.is_probe:  # a probe's tokens are not those the rate is for
         found["rate"] = check_rate(config, run.plan)
     if run.sharded is None:  # else all ranks gather the weights, and this one is alone here
         found["packing"] = check_packing(*token_losses(run), precision=_precision(run))
