@@ -52,7 +52,7 @@ def plan_training(
     recipe: Recipe, found: "Plan", store: Store, settings: Settings, options: Namespace
 ) -> tuple[TrainingPlan, Recipe]:
     """The plan of the recipe's stages, and the recipe it is for: with --max-hours another than was given."""
-    from tasks.starts import begun, find_start
+    from tasks.starts import begun, find_start, vocabulary_size
     from training.history import finished_on
     from training.stage_plans import plan_stages
 
@@ -63,13 +63,13 @@ def plan_training(
         fit = _fit(recipe, data, here, store, settings, options)
         recipe = recipe.model_copy(update={"train": [NamedConfig(kind="stage", name="pretrain", config=fit.config)]})
     entries = ledger.read(store)
+    start = find_start(store, recipe)
+    vocab_size = vocabulary_size(store, recipe, start)
     stages = plan_stages(
-        recipe, corpus_tokens=data.tokens, bytes_per_token=data.bytes_per_token,
+        recipe, corpus_tokens=data.tokens, vocab_size=vocab_size, bytes_per_token=data.bytes_per_token,
         runs=finished_on(store, entries, recipe.corpus),
     )  # fmt: skip
-    start = find_start(store, recipe)
     whole = begun(recipe, start)
-    vocab_size = start.tokenizer.vocab_size if start else recipe.tokenizer.vocab_size
     configs = {f"train.{index}": entry for index, entry in enumerate(whole.train)}
     for stage in stages:
         entry = configs[stage.name]
@@ -199,13 +199,14 @@ def _fit(
     recipe: Recipe, data: DataFacts, here: "Machine", store: Store, settings: Settings, options: Namespace
 ) -> "Fit":
     """The stage for --max-hours; chosen by estimate, probed, and chosen again at the speed that was measured."""
+    from tasks.starts import vocabulary_size
     from training.fit_hours import fit_hours
     from training.machine import estimated_flops
     from training.throughput import flops_per_token
 
     first = next((entry.config for entry in recipe.train if hasattr(entry.config, "sequence_length")), None)
     length = int(first.sequence_length) if first is not None else 256
-    vocab_size = recipe.tokenizer.vocab_size
+    vocab_size = vocabulary_size(store, recipe, None)
     gpus = getattr(first, "gpus", None)
     ranks = gpus or settings.ranks
     flops = estimated_flops(here, ranks)
