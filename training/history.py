@@ -90,7 +90,8 @@ def run_of(store: Store, key: str) -> EarlierRun | None:
 def finished_on(store: Store, entries: Sequence[Entry], corpus: str) -> list[FinishedRun]:
     """Registered runs on versions of this corpus, the newest first, each fingerprint once.
 
-    Only those that began with fresh weights and read this corpus alone, in one stage: another loss says little here.
+    Only those of dense models that began with fresh weights and read this corpus alone, in one stage: another loss
+    says little here.
     """
     found: dict[str, FinishedRun] = {}
     for entry in [entry for entry in reversed(entries) if entry.verb == "registered"][:_MAX_VERSIONS]:
@@ -98,6 +99,8 @@ def finished_on(store: Store, entries: Sequence[Entry], corpus: str) -> list[Fin
         same = str(details.get("corpus", "")).rpartition("@")[0] == corpus
         stages = (details.get("recipe") or {}).get("train") or []
         if not same or len(stages) != 1 or stages[0].get("stage") != "pretrain" or stages[0].get("data"):
+            continue
+        if (stages[0].get("model") or {}).get("experts"):
             continue
         run = _finished(store, details)
         if run is not None:

@@ -39,7 +39,8 @@ class StagePlan:
     warnings: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     loss: LossBand | None = None
-    """At the end of training; None where nothing predicts it: weights that are not fresh, mixtures, other stages."""
+    """At the end of training; None where nothing predicts it: weights that are not fresh, mixtures of corpora or of
+    experts, other stages."""
     cost: StageCost | None = None
     """None where nobody asked, or the shape is not known."""
 
@@ -173,7 +174,8 @@ def plan_stages(
             found.append(
                 plan_stage(f"train.{index}", config, vocab_size=vocab_size, corpus_tokens=tokens, fresh=fresh)
             )
-            if fresh and entry.name == pretrain.STAGE and tokens and bytes_per_token:
+            dense = fresh and not config.model.is_mixture  # the laws are of dense models
+            if dense and entry.name == pretrain.STAGE and tokens and bytes_per_token:
                 planned = pretrain.plan(config, vocab_size)
                 found[-1].loss = predict_loss(
                     parameters=planned.num_parameters, blocks=planned.num_non_embedding_parameters,

@@ -59,6 +59,8 @@ def test_finished_runs_of_the_corpus_are_told_in_bits_per_byte_and_others_are_le
     register(store, tokens, loss=4.0, name="mini")
     register(store, tokens, loss=3.0, name="continued", recipe={"train": [{"stage": "continued_pretrain"}]})
     register(store, tokens, loss=3.0, name="mixed", recipe={"train": [{"stage": "pretrain", "data": [{}]}]})
+    of_experts = {"train": [{"stage": "pretrain", "model": {"family": "olmoe", "experts": 8}}]}
+    register(store, tokens, loss=3.0, name="experts", recipe=of_experts)
     register(store, tokens, loss=2.0, name="mini")
     found = finished_on(store, ledger.read(store), "handbook")
     assert [run.name for run in found] == ["mini/2", "mini/1"]
