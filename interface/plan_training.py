@@ -133,14 +133,11 @@ def _cost(
     from ingot.config import resolved
     from training.history import newest_of_shape
     from training.stage_costs import stage_cost
-    from training.throughput import accelerator
 
     config: Config = entry.config
     ranks = config.gpus or settings.ranks
     measured, why_not = _probe(config, vocab_size, here, store, settings, options, ranks)
     earlier = newest_of_shape(store, ledger.read(store), resolved(entry), vocab_size) if measured is None else None
-    if earlier is not None and accelerator(earlier.device) != accelerator(here.name):
-        earlier = None  # of another machine
     read = min(data.tokens, config.tokens) * (4 if vocab_size > 1 << 16 else 2)
     found = stage_cost(
         name, config, vocab_size, here, ranks=ranks, prices=prices_of(settings, options), probe=measured,

@@ -52,6 +52,7 @@ def test_a_probe_counts_before_an_earlier_run_and_that_before_an_estimate() -> N
     assert probed.power_basis == "7.0 W during the probe, estimated"
     run = cost(earlier=earlier)
     assert run.tokens_per_second == 5_000 and run.speed_basis.startswith("run aaaaaaaaaaaa of 2026-11-01")
+    assert cost(H200, earlier=earlier).speed_basis.startswith("estimated: ")  # it ran on a CPU
     estimated = cost()
     assert estimated.speed_basis.startswith("estimated: ") and "--probe" in estimated.speed_basis
 
