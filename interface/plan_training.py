@@ -14,6 +14,7 @@ from interface.output import Printer
 
 if TYPE_CHECKING:
     from datasets_pipeline.insight.plan import Plan
+    from tasks.starts import Start
     from training.fit_hours import Fit
     from training.machine import Machine
     from training.probe import Probe
@@ -56,14 +57,15 @@ def plan_training(
     from training.history import finished_on
     from training.stage_plans import plan_stages
 
-    data = data_facts(store, recipe, found)
+    # With --max-hours the stage is one of fresh weights, whatever the recipe starts from.
+    start = None if options.max_hours is not None else find_start(store, recipe)
+    data = data_facts(store, recipe, found, start)
     here = _machine(recipe, found, settings, options)
     fit = None
     if options.max_hours is not None:
         fit = _fit(recipe, data, here, store, settings, options)
         recipe = recipe.model_copy(update={"train": [NamedConfig(kind="stage", name="pretrain", config=fit.config)]})
     entries = ledger.read(store)
-    start = find_start(store, recipe)
     vocab_size = vocabulary_size(store, recipe, start)
     stages = plan_stages(
         recipe, corpus_tokens=data.tokens, vocab_size=vocab_size, bytes_per_token=data.bytes_per_token,
@@ -90,11 +92,12 @@ def _machine(recipe: Recipe, found: "Plan", settings: Settings, options: Namespa
     )
 
 
-def data_facts(store: Store, recipe: Recipe, found: "Plan") -> DataFacts:
+def data_facts(store: Store, recipe: Recipe, found: "Plan", start: "Start | None") -> DataFacts:
     """What the plan of the curation says, and where the newest version has token files, what they count."""
     from datasets_pipeline.token_counts import count_tokens
     from datasets_pipeline.tokenizer_sources import find_made
     from datasets_pipeline.tokens import find_tokens_by
+    from tasks.starts import given_tokenizer
 
     per_token = found.kept_bytes / found.tokens if found.tokens else None
     basis = "of the whole corpus" if found.is_whole else "predicted from the sample"
@@ -104,7 +107,7 @@ def data_facts(store: Store, recipe: Recipe, found: "Plan") -> DataFacts:
         return facts
     newest = manifest.read(store, recipe.corpus, known[-1])
     name = f"{recipe.corpus}@{known[-1]}"
-    tokenizer = find_made(store, newest, recipe.tokenizer)
+    tokenizer = given_tokenizer(store, recipe, start) or find_made(store, newest, recipe.tokenizer)
     tokens = find_tokens_by(store, name, newest, tokenizer) if tokenizer else None
     if tokens is None or not tokens.num_tokens:
         return facts
