@@ -18,7 +18,7 @@ from ingot.refs import TokensRef
 from ingot.storage import Store
 from training.checkpoints import read_manifest
 from training.job import METRICS_FILE
-from training.loss_prediction import FinishedRun
+from training.loss_prediction import FinishedRun, effective_tokens
 
 _SHAPE = ("stage", "model", "sequence_length", "batch_tokens", "micro_batch_rows")
 """What a step's time depends on; rates, seeds and the number of steps are not in it."""
@@ -122,7 +122,8 @@ def _finished(store: Store, details: Mapping[str, Any]) -> FinishedRun | None:
         return None
     bits = loss * tokens.num_tokens / (math.log(2) * tokens.num_bytes)
     name = f"{details['model']}/{details['version']}"
-    return FinishedRun(name, int(details["num_parameters"]), int(details["tokens_seen"]), bits)
+    worth = round(effective_tokens(int(details["tokens_seen"]), tokens.num_tokens))
+    return FinishedRun(name, int(details["num_parameters"]), worth, bits)
 
 
 def end_loss(lines: Sequence[Mapping[str, Any]]) -> float | None:
