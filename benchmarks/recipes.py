@@ -106,7 +106,9 @@ def record(name: str, home: Path, seeds: list[int]) -> None:
 
 
 def compare(name: str, home: Path) -> list[str]:
-    """Run once with the first recorded seed; the lines of what lies outside."""
+    """Run once with the first recorded seed; the lines of what lies outside. Without evidence that is said as one."""
+    if not (EVIDENCE / f"{name}.json").is_file():
+        return [f"{name}: recipes/evidence has nothing of it; benchmarks/recipes.py {name} --record measures it"]
     evidence = json.loads((EVIDENCE / f"{name}.json").read_text())
     began = time.perf_counter()
     measured = RUNS[name](home, evidence["seeds"][0]["seed"])

@@ -55,15 +55,15 @@ def run_preflight(recipe: Recipe, store: Store, settings: Settings) -> Mapping[s
             attempt="preflight",
         )  # fmt: skip
         write_json(folder / "job.json", job)
-        return _ask(folder / "job.json", settings)
+        return _ask(folder / "job.json", settings, ranks=getattr(entry.config, "gpus", None) or settings.ranks)
 
 
-def _ask(job: Path, settings: Settings) -> Mapping[str, Any]:
+def _ask(job: Path, settings: Settings, *, ranks: int) -> Mapping[str, Any]:
     threads = str(settings.train_threads)
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "training.preflight", str(job)],
+            [sys.executable, "-m", "training.preflight", str(job), str(ranks)],
             cwd=Path(__file__).parents[1], env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

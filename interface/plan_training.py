@@ -14,6 +14,7 @@ from interface.output import Printer
 
 if TYPE_CHECKING:
     from datasets_pipeline.insight.plan import Plan
+    from tasks.starts import Start
     from training.fit_hours import Fit
     from training.machine import Machine
     from training.probe import Probe
@@ -52,24 +53,25 @@ def plan_training(
     recipe: Recipe, found: "Plan", store: Store, settings: Settings, options: Namespace
 ) -> tuple[TrainingPlan, Recipe]:
     """The plan of the recipe's stages, and the recipe it is for: with --max-hours another than was given."""
-    from tasks.starts import begun, find_start
+    from tasks.starts import begun, find_start, vocabulary_size
     from training.history import finished_on
     from training.stage_plans import plan_stages
 
-    data = data_facts(store, recipe, found)
+    # With --max-hours the stage is one of fresh weights, whatever the recipe starts from.
+    start = None if options.max_hours is not None else find_start(store, recipe)
+    data = data_facts(store, recipe, found, start)
     here = _machine(recipe, found, settings, options)
     fit = None
     if options.max_hours is not None:
         fit = _fit(recipe, data, here, store, settings, options)
         recipe = recipe.model_copy(update={"train": [NamedConfig(kind="stage", name="pretrain", config=fit.config)]})
     entries = ledger.read(store)
+    vocab_size = vocabulary_size(store, recipe, start)
     stages = plan_stages(
-        recipe, corpus_tokens=data.tokens, bytes_per_token=data.bytes_per_token,
+        recipe, corpus_tokens=data.tokens, vocab_size=vocab_size, bytes_per_token=data.bytes_per_token,
         runs=finished_on(store, entries, recipe.corpus),
     )  # fmt: skip
-    start = find_start(store, recipe)
     whole = begun(recipe, start)
-    vocab_size = start.tokenizer.vocab_size if start else recipe.tokenizer.vocab_size
     configs = {f"train.{index}": entry for index, entry in enumerate(whole.train)}
     for stage in stages:
         entry = configs[stage.name]
@@ -90,11 +92,12 @@ def _machine(recipe: Recipe, found: "Plan", settings: Settings, options: Namespa
     )
 
 
-def data_facts(store: Store, recipe: Recipe, found: "Plan") -> DataFacts:
+def data_facts(store: Store, recipe: Recipe, found: "Plan", start: "Start | None") -> DataFacts:
     """What the plan of the curation says, and where the newest version has token files, what they count."""
     from datasets_pipeline.token_counts import count_tokens
     from datasets_pipeline.tokenizer_sources import find_made
     from datasets_pipeline.tokens import find_tokens_by
+    from tasks.starts import given_tokenizer
 
     per_token = found.kept_bytes / found.tokens if found.tokens else None
     basis = "of the whole corpus" if found.is_whole else "predicted from the sample"
@@ -104,7 +107,7 @@ def data_facts(store: Store, recipe: Recipe, found: "Plan") -> DataFacts:
         return facts
     newest = manifest.read(store, recipe.corpus, known[-1])
     name = f"{recipe.corpus}@{known[-1]}"
-    tokenizer = find_made(store, newest, recipe.tokenizer)
+    tokenizer = given_tokenizer(store, recipe, start) or find_made(store, newest, recipe.tokenizer)
     tokens = find_tokens_by(store, name, newest, tokenizer) if tokenizer else None
     if tokens is None or not tokens.num_tokens:
         return facts
@@ -133,14 +136,11 @@ def _cost(
     from ingot.config import resolved
     from training.history import newest_of_shape
     from training.stage_costs import stage_cost
-    from training.throughput import accelerator
 
     config: Config = entry.config
     ranks = config.gpus or settings.ranks
     measured, why_not = _probe(config, vocab_size, here, store, settings, options, ranks)
     earlier = newest_of_shape(store, ledger.read(store), resolved(entry), vocab_size) if measured is None else None
-    if earlier is not None and accelerator(earlier.device) != accelerator(here.name):
-        earlier = None  # of another machine
     read = min(data.tokens, config.tokens) * (4 if vocab_size > 1 << 16 else 2)
     found = stage_cost(
         name, config, vocab_size, here, ranks=ranks, prices=prices_of(settings, options), probe=measured,
@@ -199,13 +199,14 @@ def _fit(
     recipe: Recipe, data: DataFacts, here: "Machine", store: Store, settings: Settings, options: Namespace
 ) -> "Fit":
     """The stage for --max-hours; chosen by estimate, probed, and chosen again at the speed that was measured."""
+    from tasks.starts import vocabulary_size
     from training.fit_hours import fit_hours
     from training.machine import estimated_flops
     from training.throughput import flops_per_token
 
     first = next((entry.config for entry in recipe.train if hasattr(entry.config, "sequence_length")), None)
     length = int(first.sequence_length) if first is not None else 256
-    vocab_size = recipe.tokenizer.vocab_size
+    vocab_size = vocabulary_size(store, recipe, None)
     gpus = getattr(first, "gpus", None)
     ranks = gpus or settings.ranks
     flops = estimated_flops(here, ranks)

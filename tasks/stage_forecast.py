@@ -57,7 +57,8 @@ def forecast(
         fresh=start is None,
     )  # fmt: skip
     entries = ledger.read(store)
-    if one and start is None and entry.name == pretrain.STAGE and one.num_tokens and one.num_bytes:
+    is_predicted = start is None and entry.name == pretrain.STAGE and not config.model.is_mixture
+    if one and is_predicted and one.num_tokens and one.num_bytes:
         planned = pretrain.plan(config, data.vocab_size)
         found.loss = predict_loss(
             parameters=planned.num_parameters, blocks=planned.num_non_embedding_parameters,

@@ -128,6 +128,14 @@ def given_tokenizer(store: Store, recipe: Recipe, start: Start | None) -> Tokeni
     return start.tokenizer if start else taken_over(store, recipe.tokenizer)
 
 
+def vocabulary_size(store: Store, recipe: Recipe, start: Start | None) -> int:
+    """Entries of the tokenizer that the recipe's stages will have; the most of one that is extended."""
+    base = start.tokenizer if start else None
+    if base is None and (name := recipe.tokenizer.from_ or recipe.tokenizer.extend):
+        base = named_tokenizer(store, name)
+    return (base or recipe.tokenizer).vocab_size + (recipe.tokenizer.add or 0)
+
+
 def begun(recipe: Recipe, start: Start | None) -> Recipe:
     """The recipe with what its stages take over from where they start filled in; a stage starts from the one before."""
     vocab_size = (start.tokenizer.vocab_size if start else recipe.tokenizer.vocab_size) + (recipe.tokenizer.add or 0)

@@ -56,7 +56,8 @@ def grown(state: dict[str, torch.Tensor], model: Any, pieces: dict[int, list[int
     """The weights of a smaller vocabulary as those of the model; rows that are nobody's keep the model's own."""
     tables = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
     result = dict(state)
-    for name, parameter in model.named_parameters():
+    # A tied head has a name of its own in a state dict, and would put the old rows back.
+    for name, parameter in model.named_parameters(remove_duplicate=False):
         if id(parameter) in tables and name in state:
             result[name] = _grown_rows(state[name], parameter.detach(), pieces)
     logger.info("the vocabulary grew by %d pieces, each begun as the mean of its old pieces", len(pieces))

@@ -18,7 +18,7 @@ from ingot.refs import TokensRef
 from ingot.storage import Store
 from training.checkpoints import read_manifest
 from training.job import METRICS_FILE
-from training.loss_prediction import FinishedRun
+from training.loss_prediction import FinishedRun, effective_tokens
 
 _SHAPE = ("stage", "model", "sequence_length", "batch_tokens", "micro_batch_rows")
 """What a step's time depends on; rates, seeds and the number of steps are not in it."""
@@ -90,7 +90,8 @@ def run_of(store: Store, key: str) -> EarlierRun | None:
 def finished_on(store: Store, entries: Sequence[Entry], corpus: str) -> list[FinishedRun]:
     """Registered runs on versions of this corpus, the newest first, each fingerprint once.
 
-    Only those that began with fresh weights and read this corpus alone, in one stage: another loss says little here.
+    Only those of dense models that began with fresh weights and read this corpus alone, in one stage: another loss
+    says little here.
     """
     found: dict[str, FinishedRun] = {}
     for entry in [entry for entry in reversed(entries) if entry.verb == "registered"][:_MAX_VERSIONS]:
@@ -98,6 +99,8 @@ def finished_on(store: Store, entries: Sequence[Entry], corpus: str) -> list[Fin
         same = str(details.get("corpus", "")).rpartition("@")[0] == corpus
         stages = (details.get("recipe") or {}).get("train") or []
         if not same or len(stages) != 1 or stages[0].get("stage") != "pretrain" or stages[0].get("data"):
+            continue
+        if (stages[0].get("model") or {}).get("experts"):
             continue
         run = _finished(store, details)
         if run is not None:
@@ -119,7 +122,8 @@ def _finished(store: Store, details: Mapping[str, Any]) -> FinishedRun | None:
         return None
     bits = loss * tokens.num_tokens / (math.log(2) * tokens.num_bytes)
     name = f"{details['model']}/{details['version']}"
-    return FinishedRun(name, int(details["num_parameters"]), int(details["tokens_seen"]), bits)
+    worth = round(effective_tokens(int(details["tokens_seen"]), tokens.num_tokens))
+    return FinishedRun(name, int(details["num_parameters"]), worth, bits)
 
 
 def end_loss(lines: Sequence[Mapping[str, Any]]) -> float | None:

@@ -52,6 +52,8 @@ class StageOutput:
     """How long a stopping group may take to write its checkpoint before it is killed."""
     stall_timeout_seconds: float = 900.0
     """A group without a heartbeat for this long is dumped, killed and reported."""
+    is_probe: bool = False
+    """Steps that are only measured: nobody judges their learning rate."""
 
 
 class Job(BaseModel):
@@ -71,6 +73,7 @@ class Job(BaseModel):
     threads: int
     attempt: str
     """Fresh for every start; heartbeat and outcome carry it, so that older files are not mistaken for new."""
+    is_probe: bool = False
 
 
 class Outcome(BaseModel):

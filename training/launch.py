@@ -85,6 +85,7 @@ def run_group(
         run_dir=output.run_dir.absolute(),
         threads=output.threads or max(1, physical_cores() // output.num_ranks),
         attempt=uuid.uuid4().hex,
+        is_probe=output.is_probe,
     )
     with _exclusive(output.run_dir), _stop_signals() as stop:
         outcome = _run_attempt(job, output, stop)

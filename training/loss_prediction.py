@@ -63,6 +63,7 @@ class FinishedRun:
     name: str
     parameters: int
     tokens: int
+    """Fresh ones that what it read is worth, as `effective_tokens`: those of the run to come are counted so too."""
     bits_per_byte: float
 
     @property

@@ -14,7 +14,7 @@ from ingot.errors import RecipeError
 from training.checkpoints import KEPT_CHECKPOINTS
 from training.energy import WATTS_OF_A_BUSY_THREAD
 from training.environment import cpu_name, physical_cores
-from training.models import VOCAB_MULTIPLE, num_parameters, round_up
+from training.models import VOCAB_MULTIPLE, non_embedding_parameters, num_parameters, round_up
 from training.stages.pretrain import Config, plan
 from training.throughput import accelerator
 
@@ -120,15 +120,23 @@ def measured_cpu_flops(*, size: int = 512, rounds: int = 8) -> float:
     return 2 * size**3 / best
 
 
-def estimated_memory(config: Config, vocab_size: int, *, on_gpu: bool) -> int:
-    """Bytes at the peak of one rank: weights and what belongs to them, activations and logits of a micro batch."""
+def estimated_memory(config: Config, vocab_size: int, *, on_gpu: bool, ranks: int = 1) -> int:
+    """Bytes at the peak of one rank: weights and what belongs to them, activations and logits of a micro batch.
+
+    With sharding: full each of the ranks has its part, and gathers blocks one by one.
+    """
     model = config.model
     tokens = min(config.micro_batch_rows, config.batch_tokens // config.sequence_length) * config.sequence_length
     activations = tokens * model.layers * model.width * ACTIVATION_BYTES / (2 if on_gpu else 1)
     at_once = min(tokens, config.loss_chunk_tokens or tokens)
     # Logits, their softmax and their gradient, in float32.
     logits = at_once * round_up(vocab_size, VOCAB_MULTIPLE) * 4 * 3
-    held = num_parameters(model, vocab_size) * BYTES_OF_TRAINING
+    parameters = num_parameters(model, vocab_size)
+    held: float = parameters * BYTES_OF_TRAINING
+    if config.sharding == "full" and ranks > 1:
+        blocks = non_embedding_parameters(model)
+        # Embeddings and head stay gathered, and one block comes while another computes; with their gradients.
+        held = held / ranks + (parameters - blocks + 2 * blocks / model.layers) * 8
     return round(held + activations + logits + (0 if on_gpu else CPU_PROCESS_BYTES))
 
 

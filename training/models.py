@@ -220,6 +220,8 @@ def build_model(
     torch.manual_seed(seed)
     if isinstance(config, AdoptedShape):
         adopted: PreTrainedModel = adopted_shape.build_model(config.hf_config, rows=config.rows(vocab_size))
+        if config.hf_config["model_type"] in MIXTURES:
+            use_grouped_experts(adopted)
         return adopted
     prefix = {"llama": "Llama", "mistral": "Mistral", "qwen3": "Qwen3", "mixtral": "Mixtral", "olmoe": "Olmoe",
               "qwen3_moe": "Qwen3Moe"}[config.family]  # fmt: skip

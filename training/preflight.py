@@ -59,20 +59,24 @@ MOST_DOCUMENTS = 2_000_000
 """Digests compared; more would take minutes, and curation splits by document in any case."""
 
 
-def preflight(run: "Run") -> dict[str, Any]:
-    """Every check in order; the first that fails raises. Returns what was found, for the run's record."""
+def preflight(run: "Run", *, num_ranks: int | None = None) -> dict[str, Any]:
+    """Every check in order; the first that fails raises. Returns what was found, for the run's record.
+
+    num_ranks are those the stage will have; None: those of the run.
+    """
     config, data = run.config, run.job.data
+    ranks = num_ranks or run.num_ranks
     parts = parts_of(data)
     found: dict[str, Any] = {}
     found["tokens"] = {part.corpus: check_ids(largest_id(run.store, part), part) for part in parts}
     found["truncation"] = {part.corpus: check_truncation(run.store, part, config.sequence_length) for part in parts}
     found["overlap"] = {part.corpus: check_overlap(run.store, part) for part in parts}
     on_gpu = run.device.type == "cuda"
-    estimate = estimated_memory(config, data.vocab_size, on_gpu=on_gpu)
-    ranks_here = 1 if on_gpu else run.num_ranks
+    estimate = estimated_memory(config, data.vocab_size, on_gpu=on_gpu, ranks=ranks)
+    ranks_here = 1 if on_gpu else ranks
     found["memory"] = check_memory(estimate * ranks_here, _memory_here(run))
     found["disk"] = check_disk(checkpoint_bytes(config, data.vocab_size), free_bytes(run.store))
-    if run.job.start is None:
+    if run.job.start is None and not run.job.is_probe:  # a probe's tokens are not those the rate is for
         found["rate"] = check_rate(config, run.plan)
     if run.sharded is None:  # else all ranks gather the weights, and this one is alone here
         found["packing"] = check_packing(*token_losses(run), precision=_precision(run))
@@ -180,8 +184,8 @@ def check_disk(needed: int, free: int | None) -> dict[str, int | None]:
 
 
 def check_rate(config: Config, planned: Plan) -> dict[str, Any]:
-    """The peak rate beside three rules: from 50M weights on far off two of them is refused, as in `ingot plan`."""
-    size = planned.num_non_embedding_parameters
+    """The peak rate beside three rules: from 50M active weights on far off two is refused, as in `ingot plan`."""
+    size = planned.num_active_non_embedding_parameters
     tokens = planned.total_steps * config.batch_tokens
     check = sizing.check_learning_rate(planned.learning_rate, parameters=size, tokens=tokens)
     verdict = sizing.verdict(size, [check])
@@ -286,8 +290,11 @@ def _memory_here(run: "Run") -> int:
     return free + run.num_ranks * peak_memory_bytes(run.device)
 
 
-def main(job_path: Path) -> int:
-    """The checks of a job alone: what they found, or the error, as one line of JSON; nothing is trained or stored."""
+def main(job_path: Path, num_ranks: int) -> int:
+    """The checks of a job alone: what they found, or the error, as one line of JSON; nothing is trained or stored.
+
+    One process looks for all of the stage's ranks.
+    """
     from training.job import Job
     from training.runs import set_up_run
 
@@ -295,7 +302,7 @@ def main(job_path: Path) -> int:
     job.run_dir.mkdir(parents=True, exist_ok=True)
     answer: dict[str, Any]
     try:
-        answer = {"found": preflight(set_up_run(job, rank=0, num_ranks=1))}
+        answer = {"found": preflight(set_up_run(job, rank=0, num_ranks=1), num_ranks=num_ranks)}
     except IngotError as error:
         answer = {"kind": type(error).__name__, "message": str(error)}
     print(json.dumps(answer))
@@ -303,4 +310,4 @@ def main(job_path: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -19,12 +19,13 @@ import numpy as np
 from ingot.digests import digest_of, sha256_file
 from ingot.refs import TokenShard, TokensRef
 from ingot.storage import Store
+from training.adopted_shape import AdoptedShape
 from training.job import RANKS_LOCK, StageOutput, write_json
 from training.launch import TrainingInterrupted, run_group
 from training.machine import Machine
 from training.models import EOS_ID, num_parameters
 from training.processes import try_lock
-from training.stages import pretrain
+from training.stages import continued_pretrain, pretrain
 
 STEPS = 5
 _WARM_STEPS = 2
@@ -65,10 +66,11 @@ def probe_config(config: pretrain.Config, *, rows: int | None = None) -> pretrai
 
     rows are those of a step, where they have to be fewer than the stage's.
     """
+    kind = _stage_of(config).Config
     values = {name: getattr(config, name) for name in pretrain.Config.model_fields}
     batch = min(config.batch_tokens, (rows or config.batch_tokens) * config.sequence_length)
     small = num_parameters(config.model, 1) <= _CHECKPOINT_UP_TO
-    return pretrain.Config.model_validate(
+    probed: pretrain.Config = kind.model_validate(
         {
             **values,
             **{"data": None, "gpus": None, "roll_back": None, "warmup_steps": None, "batch_tokens": batch},
@@ -77,6 +79,12 @@ def probe_config(config: pretrain.Config, *, rows: int | None = None) -> pretrai
             "checkpoint_every_steps": 2 if small else _KEEPS,
         }
     )
+    return probed
+
+
+def _stage_of(config: pretrain.Config) -> Any:
+    """The stage that runs five steps of fresh weights of this shape: only one of them knows adopted shapes."""
+    return continued_pretrain if isinstance(config.model, AdoptedShape) else pretrain
 
 
 def seconds_expected(config: pretrain.Config, flops_per_token: float, flops: float) -> float:
@@ -111,14 +119,14 @@ def probe(
     output = StageOutput(
         store_root=scratch.root, fingerprint="0" * 64, run_dir=run_dir, recipe_digest="0" * 64, num_ranks=ranks,
         threads=threads, devices=devices, on_progress=follow, cancel=cancel, grace_seconds=0.0,
-        scratch_root=Path(scratch.root) / "scratch",
+        scratch_root=Path(scratch.root) / "scratch", is_probe=True,
     )  # fmt: skip
     timer = threading.Timer(limit_seconds, cancel.set)
     timer.daemon = True
     timer.start()
     try:
         with _quietly():
-            run_group(pretrain.STAGE, config.model_dump(mode="json"), None, tokens, output)
+            run_group(_stage_of(config).STAGE, config.model_dump(mode="json"), None, tokens, output)
     except TrainingInterrupted:
         if not cancel.is_set():
             raise  # a person's signal

@@ -9,7 +9,7 @@ from training.history import EarlierRun
 from training.machine import Machine
 from training.probe import Probe
 from training.stages.pretrain import Config
-from training.throughput import flops_per_token
+from training.throughput import accelerator, flops_per_token
 
 KEPT_FREE = 0.9
 """Of memory that a stage may plan for; the rest is fragments and what else runs."""
@@ -86,7 +86,7 @@ def stage_cost(
     if probe is not None:
         memory, memory_basis = probe.peak_memory_bytes, "the probe's peak"
     else:
-        memory = machine.estimated_memory(config, vocab_size, on_gpu=on_gpu)
+        memory = machine.estimated_memory(config, vocab_size, on_gpu=on_gpu, ranks=ranks)
         memory_basis = "estimated: weights, gradients, moments, activations and logits of a micro batch"
     if not on_gpu and corpus_bytes:
         memory += corpus_bytes
@@ -108,7 +108,7 @@ def _speed(
     if probe is not None:
         less = "" if probe.batch_tokens == config.batch_tokens else f", of {probe.batch_tokens:,} tokens each"
         return probe.tokens_per_second, f"five steps of this model on this machine{less}"
-    if earlier is not None:
+    if earlier is not None and accelerator(earlier.device) == accelerator(here.name):  # else of another machine
         which = f"run {earlier.fingerprint[:12]} of {earlier.finished:%Y-%m-%d}"
         return earlier.tokens_per_second, f"{which}, of this shape"
     flops = machine.estimated_flops(here, ranks)

@@ -39,7 +39,8 @@ class StagePlan:
     warnings: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     loss: LossBand | None = None
-    """At the end of training; None where nothing predicts it: weights that are not fresh, mixtures, other stages."""
+    """At the end of training; None where nothing predicts it: weights that are not fresh, mixtures of corpora or of
+    experts, other stages."""
     cost: StageCost | None = None
     """None where nobody asked, or the shape is not known."""
 
@@ -154,28 +155,31 @@ def plan_stages(
     recipe: Recipe,
     *,
     corpus_tokens: int | None,
+    vocab_size: int | None = None,
     bytes_per_token: float | None = None,
     runs: Sequence[FinishedRun] = (),
 ) -> list[StagePlan]:
     """Every stage of a recipe that pre-trains, in order; the first one's weights are fresh unless it names a start.
 
-    bytes_per_token is the corpus's, and None leaves losses out; runs are earlier ones on the same corpus.
+    vocab_size is that of a tokenizer taken over, None for one that the recipe trains. bytes_per_token is the corpus's,
+    and None leaves losses out; runs are earlier ones on the same corpus.
     """
     found = []
+    vocab_size = vocab_size or recipe.tokenizer.vocab_size
     for index, entry in enumerate(recipe.train):
         config = entry.config
         if isinstance(config, pretrain.Config):
             fresh = index == 0 and config.model is not None and getattr(config, "start", None) is None
             tokens = None if config.parts else corpus_tokens
             found.append(
-                plan_stage(f"train.{index}", config, vocab_size=recipe.tokenizer.vocab_size, corpus_tokens=tokens,
-                           fresh=fresh)
-            )  # fmt: skip
-            if fresh and entry.name == pretrain.STAGE and tokens and bytes_per_token:
-                planned = pretrain.plan(config, recipe.tokenizer.vocab_size)
+                plan_stage(f"train.{index}", config, vocab_size=vocab_size, corpus_tokens=tokens, fresh=fresh)
+            )
+            dense = fresh and not config.model.is_mixture  # the laws are of dense models
+            if dense and entry.name == pretrain.STAGE and tokens and bytes_per_token:
+                planned = pretrain.plan(config, vocab_size)
                 found[-1].loss = predict_loss(
                     parameters=planned.num_parameters, blocks=planned.num_non_embedding_parameters,
                     tokens=planned.total_steps * config.batch_tokens, bytes_per_token=bytes_per_token,
-                    vocab_size=recipe.tokenizer.vocab_size, unique_tokens=tokens, runs=runs,
+                    vocab_size=vocab_size, unique_tokens=tokens, runs=runs,
                 )  # fmt: skip
     return found

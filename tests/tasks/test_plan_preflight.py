@@ -1,6 +1,7 @@
 """`ingot plan --preflight`: the checks before step 0 on the newest version's tokens, in a process of their own."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,11 @@ def test_a_sound_stage_passes_and_one_that_is_not_says_what_to_do(store: Store, 
     unsound = recipe().model_copy(update={"train": [entry.model_copy(update={"config": long})]})
     with pytest.raises(DataError, match=f"fill no window of {length}; lower train.sequence_length"):
         run_preflight(unsound, store, settings)
+
+
+def test_one_process_judges_the_memory_of_all_ranks(store: Store, settings: Settings) -> None:  # noqa: F811
+    tokenize(store, find_published(store, "handbook@2"))
+    one = run_preflight(recipe(), store, settings)
+    two = run_preflight(recipe(), store, replace(settings, ranks=2))
+    assert one is not None and two is not None
+    assert two["memory"]["estimated_bytes"] == 2 * one["memory"]["estimated_bytes"]

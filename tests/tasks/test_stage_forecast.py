@@ -14,8 +14,12 @@ from tasks import runtime as runtimes
 from tasks import stage_forecast
 from tasks.corpus import find_published
 from tasks.runtime import runtime
+from tasks.starts import begun, find_start
 from tasks.training import run_record, stage_fingerprint, train_stage
 from tests.tasks.test_mixtures import recipe, store, tokenize  # noqa: F401  # store is a fixture
+from tests.training.foreign import save_base
+from tests.training.test_adopted_start import adopted_place
+from tests.training.test_adopted_start import recipe as adopted_recipe
 from training.plan_actual import actual_rows, actual_values, against_actual
 from training.stage_costs import Prices
 
@@ -65,6 +69,19 @@ def test_a_run_keeps_its_plan_and_shows_it_beside_what_came(home: Path, store: S
     assert not store.put_if_absent(f"runs/{digest}.json", record.model_dump(mode="json"))
     came = stage_forecast.outcome(store, digest, checkpoint.key, "mini")
     assert came is not None and came.values == table and "tokens/s" in came.html and "| tokens/s |" in came.markdown
+
+
+def test_a_stage_that_goes_on_from_an_adopted_model_has_a_plan_too(tmp_path: Path, monkeypatch: Any) -> None:
+    place = adopted_place(tmp_path / "store", save_base(tmp_path / "tiny"))
+    monkeypatch.setenv("INGOT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("INGOT_STORE", place.store.root)
+    runtimes._places.cache_clear()
+    start = find_start(place.store, adopted_recipe())
+    assert start is not None
+    (entry,) = begun(adopted_recipe(), start).train
+    planned = stage_forecast.forecast(runtime(), entry, place.tokens, start.checkpoint)
+    runtimes._places.cache_clear()
+    assert planned is not None and planned["loss"] is None and planned["cost"]["tokens_per_second"] > 0
 
 
 LINES = [

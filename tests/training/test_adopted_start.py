@@ -233,6 +233,18 @@ def test_a_window_longer_than_the_adopted_model_sees_is_refused(base: Path, tmp_
         begun(what, find_start(place.store, what))
 
 
+def test_stages_that_an_adopted_model_cannot_begin_say_so_before_anything_is_trained(
+    base: Path, tmp_path: Path
+) -> None:
+    place = adopted_place(tmp_path, base)
+    infill = recipe({**CONTINUED, "stage": "infill"})
+    with pytest.raises(RecipeError, match="whose tokenizer has no tokens for holes; start from a model of ours"):
+        begun(infill, find_start(place.store, infill))
+    divided = recipe({**CONTINUED, "sharding": "full"})
+    with pytest.raises(RecipeError, match="sharding full of a model of family adopted cannot read its checkpoints"):
+        begun(divided, find_start(place.store, divided))
+
+
 def test_documents_are_told_apart_by_the_end_token_of_the_adopted_tokenizer() -> None:
     import torch
 

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from tests.training.conftest import TINY, Place, RankRunner
-from training.experts import grouped_experts
+from training.adopted_shape import shape_of
+from training.experts import IMPLEMENTATION, grouped_experts
 from training.loops.pretrain import _accumulate
 from training.models import ModelConfig, build_model
 from training.muon import Muon
@@ -168,3 +169,11 @@ def test_other_weights_of_the_routers_losses_are_another_run() -> None:
 def test_a_mixture_is_not_sharded() -> None:
     with pytest.raises(ValueError, match="choose a dense family"):
         Config.model_validate({**MIXTURE.model_dump(), "sharding": "full"})
+
+
+def test_an_adopted_mixture_multiplies_its_experts_as_ours_do_and_is_listened_to() -> None:
+    ours = mixture()
+    shape = shape_of(ours.config.to_dict())
+    adopted = build_model(shape, vocab_size=64, context_length=16, seed=0)
+    assert adopted.config._experts_implementation == ours.config._experts_implementation == IMPLEMENTATION
+    assert watch_routers(adopted, balance=1.0, z_loss=0.0) is not None

@@ -52,6 +52,7 @@ def test_a_probe_counts_before_an_earlier_run_and_that_before_an_estimate() -> N
     assert probed.power_basis == "7.0 W during the probe, estimated"
     run = cost(earlier=earlier)
     assert run.tokens_per_second == 5_000 and run.speed_basis.startswith("run aaaaaaaaaaaa of 2026-11-01")
+    assert cost(H200, earlier=earlier).speed_basis.startswith("estimated: ")  # it ran on a CPU
     estimated = cost()
     assert estimated.speed_basis.startswith("estimated: ") and "--probe" in estimated.speed_basis
 
@@ -86,6 +87,16 @@ def test_a_machine_can_be_named_by_its_gpu_and_an_unknown_name_is_refused() -> N
     assert cost(machine_of("V100", num_gpus=1), large).refusals
     with pytest.raises(RecipeError, match="--gpu 'TPU' is unknown; known: B200, "):
         machine_of("TPU", num_gpus=1)
+
+
+def test_a_model_that_one_gpu_does_not_hold_fits_several_that_divide_it() -> None:
+    large = SMALL.model_copy(update={"model": ModelConfig(family="llama", layers=32, width=4096), "gpus": 8})
+    divided = large.model_copy(update={"sharding": "full"})
+    (memory,) = cost(machine_of("H100", num_gpus=8), large, ranks=8).refusals
+    assert memory.startswith("train.0 needs about") and "GB of memory" in memory
+    assert cost(machine_of("H100", num_gpus=8), divided, ranks=8).refusals == ()
+    alone, two, eight = (estimated_memory(divided, 4096, on_gpu=True, ranks=ranks) for ranks in (1, 2, 8))
+    assert alone == estimated_memory(large, 4096, on_gpu=True, ranks=8) and alone > 1.8 * two > 5 * eight
 
 
 def test_memory_grows_with_what_is_kept_of_a_micro_batch_and_shrinks_with_chunks() -> None:

@@ -106,6 +106,12 @@ def test_a_rate_far_off_two_rules_is_refused_for_a_large_model_and_noted_for_a_s
     assert preflight.check_rate(TINY, plan(TINY, VOCAB_SIZE))["verdict"] in ("accepted", "warned")
 
 
+def test_the_rate_of_a_mixture_is_judged_by_the_weights_that_a_token_meets() -> None:
+    shape = {"family": "olmoe", "layers": 12, "width": 768, "experts": 128}
+    config = Config.model_validate({"model": shape, "tokens": 2_000_000_000, "batch_tokens": 131_072})
+    assert preflight.check_rate(config, plan(config, 4096))["verdict"] == "accepted"
+
+
 def test_a_run_is_checked_once_and_what_was_found_lies_beside_its_metrics(place: Place, run_rank: RankRunner) -> None:
     assert run_rank(place.job(), crash_at="training.step.before@7") == -9
     found = json.loads((place.run_dir / preflight.PREFLIGHT_FILE).read_text())

@@ -1,5 +1,6 @@
 """A probe of a tiny model: the real loop, nothing left behind, and its memory beside that of the run that follows."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +9,10 @@ import pytest
 
 from ingot.storage import Store
 from tests.training.conftest import TINY, VOCAB_SIZE, Place
+from training.adopted_shape import shape_of
 from training.machine import Machine
 from training.probe import Probe, probe, probe_config, recall, remember
+from training.stages import continued_pretrain
 from training.stages.pretrain import run
 
 
@@ -22,6 +25,18 @@ def test_the_memory_of_a_probe_is_within_15_percent_of_the_run_that_follows(plac
     peak = place.metrics()[-1]["peak_memory_bytes"]
     assert found.peak_memory_bytes == pytest.approx(peak, rel=0.15)
     assert not [name for name in os.listdir("/proc") if name.isdigit() and _runs_in(int(name), tmp_path / "probe")]
+
+
+def test_a_stage_that_goes_on_from_an_adopted_model_is_probed_in_its_shape_and_at_any_rate(tmp_path: Path) -> None:
+    kind = {"model_type": "llama", "vocab_size": VOCAB_SIZE, "hidden_size": 32, "intermediate_size": 48,
+            "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}  # fmt: skip
+    shape = shape_of({**kind, "tie_word_embeddings": True})
+    values = TINY.model_dump(exclude={"model"})
+    config = continued_pretrain.Config.model_validate({**values, "model": shape, "learning_rate": 1e-7})
+    assert probe_config(config).model == shape
+    found = probe(probe_config(config), VOCAB_SIZE, Store(str(tmp_path)), ranks=1, threads=1)
+    assert found is not None and found.tokens_per_second > 100
+    assert "rate" not in json.loads((tmp_path / "run/preflight.json").read_text())
 
 
 def test_a_probe_is_found_again_for_the_same_stage_on_the_same_machine_alone(tmp_path: Path) -> None:

@@ -17,15 +17,18 @@ from ingot.storage import Store
 from ingot.verify import verify
 from tasks.corpus import find_published
 from tasks.planning import plan_retrain
-from tasks.starts import begun, find_start, given_tokenizer
+from tasks.starts import begun, find_start, given_tokenizer, vocabulary_size
 from tests.base import tiny_store
 from tests.training.conftest import Place, RankRunner
 from tests.training.foreign import TEXTS, save_base, save_tokenizer
 from tests.training.test_adopted_start import CONTINUED, adopted_place, recipe, train
+from training.adopted_shape import build_model, load_model
+from training.adopted_weights import load_adopted
 from training.batches import TokenStream
 from training.checkpoints import checkpoint_ref, read_manifest
 from training.grown_vocabulary import pieces_of
-from training.stages import continued_pretrain
+from training.stage_plans import plan_stages
+from training.stages import continued_pretrain, pretrain
 
 NEW_TEXTS = ["Photosynthese im Chloroplasten der Alpenpflanzen"] * 10 + ["the quick Photosynthese </s> of a plant"] * 5
 EXTEND = {"extend": "adopted/base", "add": 40}
@@ -195,6 +198,19 @@ def test_rows_of_new_pieces_begin_as_the_mean_of_their_old_ones_and_beat_random_
     verify(place.store)
 
 
+@pytest.mark.parametrize("rows", [300, 340], ids=["rows enough", "more rows"])
+def test_a_tied_head_has_the_rows_of_new_pieces_too(rows: int, tmp_path: Path) -> None:
+    import torch
+
+    folder = save_base(tmp_path, tie_word_embeddings=True)
+    model = build_model(json.loads((folder / "config.json").read_text()), rows=rows)
+    old = load_model(str(folder)).model.embed_tokens.weight
+    load_adopted(model, folder, "base", {rows - 1: [5, 6]})
+    for table in (model.model.embed_tokens, model.lm_head):
+        assert torch.equal(table.weight[rows - 1], old[[5, 6]].mean(0))
+        assert torch.equal(table.weight[:299], old[:299])
+
+
 def test_an_extended_run_goes_on_and_a_next_stage_starts_from_it(
     base: Path, tmp_path: Path, run_rank: RankRunner
 ) -> None:
@@ -277,6 +293,17 @@ def test_a_plan_knows_tokens_of_extended_and_taken_over_tokenizers(base: Path, t
     assert plan_retrain(place.store, what, corpus, place="r.yaml").steps[0].reused
     taken = recipe(PRETRAIN, tokenizer={"from": "adopted/base"})
     assert plan_retrain(place.store, taken, corpus, place="r.yaml").steps[0].reused
+
+
+def test_a_plan_counts_the_rows_of_the_tokenizer_that_is_taken_over_or_extended(base: Path, tmp_path: Path) -> None:
+    store = adopted_place(tmp_path, base).store
+    taken = recipe(PRETRAIN, tokenizer={"from": "adopted/base"})
+    assert vocabulary_size(store, taken, None) == 300
+    assert vocabulary_size(store, recipe(PRETRAIN, tokenizer=EXTEND), None) == 340
+    assert vocabulary_size(store, recipe(CONTINUED), find_start(store, recipe(CONTINUED))) == 300
+    assert vocabulary_size(store, recipe(PRETRAIN, tokenizer={"vocab_size": 512}), None) == 512
+    (stage,) = plan_stages(taken, corpus_tokens=None, vocab_size=300)
+    assert pretrain.plan(taken.train[0].config, 300).num_parameters in [row.value for row in stage.values]
 
 
 def test_a_plan_in_a_store_of_its_own_borrows_what_is_taken_over(base: Path, tmp_path: Path) -> None:

@@ -76,10 +76,24 @@ class Config(pretrain.Config):
 
 
 def take_over(config: Config, start: dict[str, Any], *, vocab_size: int, learning_rate: float) -> Config:
-    """The config with the shape that the start decides; start is the config of the run that made the checkpoint."""
+    """The config with the shape that the start decides; start is the config of the run that made the checkpoint.
+
+    Raises RecipeError when the recipe asks for another shape, and for an adopted model, whose tokenizer has no tokens
+    for holes.
+    """
+    if start["model"]["family"] == "adopted":
+        raise RecipeError(
+            "train.start is an adopted model or began with one, whose tokenizer has no tokens for holes; start from a "
+            "model of ours whose recipe has tokenizer.infill_lengths, or from fresh weights"
+        )
     model = ModelConfig.model_validate(start["model"])
     if config.model is not None and config.model != model:
         raise RecipeError("train.model is another shape than the start's; take `model` out, it is taken over")
+    if config.sharding == "full" and model.is_mixture:
+        raise RecipeError(
+            f"train.sharding full of a model of family {model.family} cannot read its checkpoints yet; write sharding: "
+            "none"
+        )
     return config.model_copy(update={"model": model})
 
 
