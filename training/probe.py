@@ -19,12 +19,13 @@ import numpy as np
 from ingot.digests import digest_of, sha256_file
 from ingot.refs import TokenShard, TokensRef
 from ingot.storage import Store
+from training.adopted_shape import AdoptedShape
 from training.job import RANKS_LOCK, StageOutput, write_json
 from training.launch import TrainingInterrupted, run_group
 from training.machine import Machine
 from training.models import EOS_ID, num_parameters
 from training.processes import try_lock
-from training.stages import pretrain
+from training.stages import continued_pretrain, pretrain
 
 STEPS = 5
 _WARM_STEPS = 2
@@ -68,7 +69,11 @@ def probe_config(config: pretrain.Config, *, rows: int | None = None) -> pretrai
     values = {name: getattr(config, name) for name in pretrain.Config.model_fields}
     batch = min(config.batch_tokens, (rows or config.batch_tokens) * config.sequence_length)
     small = num_parameters(config.model, 1) <= _CHECKPOINT_UP_TO
-    return pretrain.Config.model_validate(
+    # A shape that came from outside is one of `continued_pretrain` alone.
+    kind: type[pretrain.Config] = pretrain.Config
+    if isinstance(config.model, AdoptedShape):
+        kind = continued_pretrain.Config
+    return kind.model_validate(
         {
             **values,
             **{"data": None, "gpus": None, "roll_back": None, "warmup_steps": None, "batch_tokens": batch},
@@ -98,6 +103,7 @@ def probe(
 
     Raises what the run raises, for instance TrainingError when the memory does not suffice.
     """
+    stage = continued_pretrain.STAGE if isinstance(config, continued_pretrain.Config) else pretrain.STAGE
     tokens = _random_tokens(scratch, config, vocab_size)
     lines: list[Mapping[str, Any]] = []
     cancel = threading.Event()
@@ -118,7 +124,7 @@ def probe(
     timer.start()
     try:
         with _quietly():
-            run_group(pretrain.STAGE, config.model_dump(mode="json"), None, tokens, output)
+            run_group(stage, config.model_dump(mode="json"), None, tokens, output)
     except TrainingInterrupted:
         if not cancel.is_set():
             raise  # a person's signal
