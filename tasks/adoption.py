@@ -97,7 +97,10 @@ def _checked(facts: Facts) -> Facts:
             "SPDX does not list, or unknown"
         )
     origin = " ".join(facts.origin.split())
-    if not origin or len(origin) > _MAX_ORIGIN or not origin.isprintable():
+    if not origin.isprintable():
+        odd = next(character for character in origin if not character.isprintable())
+        raise RecipeError(f"--origin holds the invisible character U+{ord(odd):04X}; type it again without")
+    if not origin or len(origin) > _MAX_ORIGIN:
         raise RecipeError(f"--origin has {len(origin):,} characters; say in 1 to {_MAX_ORIGIN} where it comes from")
     if re.search(r"://[^/\s]*:[^/\s]*@", origin):
         raise RecipeError("--origin holds a URL with a password, and the ledger keeps it for ever; leave it out")
