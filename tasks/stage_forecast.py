@@ -64,6 +64,7 @@ def forecast(
             tokens=planned.total_steps * config.batch_tokens, bytes_per_token=one.num_bytes / one.num_tokens,
             vocab_size=data.vocab_size, unique_tokens=one.num_tokens,
             runs=finished_on(store, entries, data.corpus.rpartition("@")[0]),
+            active=(planned.num_active_parameters, planned.num_active_non_embedding_parameters),
         )  # fmt: skip
     machine = look(
         num_gpus=len(gpu_slots.devices(settings)), memory_bytes=available_bytes(), free_bytes=free_bytes(store)

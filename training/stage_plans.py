@@ -39,7 +39,7 @@ class StagePlan:
     warnings: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     loss: LossBand | None = None
-    """At the end of training; None where nothing predicts it: weights that are not fresh, mixtures, other stages."""
+    """At the end of training; None where nothing predicts it: weights not fresh, several corpora, other stages."""
     cost: StageCost | None = None
     """None where nobody asked, or the shape is not known."""
 
@@ -177,5 +177,6 @@ def plan_stages(
                     parameters=planned.num_parameters, blocks=planned.num_non_embedding_parameters,
                     tokens=planned.total_steps * config.batch_tokens, bytes_per_token=bytes_per_token,
                     vocab_size=recipe.tokenizer.vocab_size, unique_tokens=tokens, runs=runs,
+                    active=(planned.num_active_parameters, planned.num_active_non_embedding_parameters),
                 )  # fmt: skip
     return found
