@@ -161,5 +161,9 @@ def test_a_stage_keeps_the_gpus_that_were_asked_for() -> None:
 
 
 def test_too_few_hours_for_the_smallest_model_are_refused() -> None:
-    with pytest.raises(RecipeError, match=r"--max-hours 1e-05: not even 100 steps of the smallest model"):
+    with pytest.raises(RecipeError, match=r"--max-hours 1e-05: not even 100 steps of the smallest model .*more hours"):
         fit(1e-5)
+    with pytest.raises(RecipeError, match=r"4 readings of the documents give 4,000; give more documents"):
+        fit(8, corpus_tokens=1000)
+    with pytest.raises(RecipeError, match=r"does not fit 0\.1 GB of memory; take a machine with more"):
+        fit(8, here=replace(CPU, memory_bytes=10**8))
