@@ -76,6 +76,9 @@ def test_a_name_keeps_its_bytes_and_its_facts_can_be_corrected(store: Store, fol
     first = adopt(store, folder)
     with pytest.raises(RecipeError, match="adopted/base is another model .* give another --name"):
         adopt(store, save_base(tmp_path / "other", seed=8))
+    with pytest.raises(RecipeError, match="these bytes are there as adopted/base"):
+        adopt(store, folder, Facts("second", "MIT", "x"))
+    assert len({key.split("/")[1] for key in store.list("checkpoints/")}) == 1, "a refused model stays in the store"
     fixed = adopt(store, folder, Facts("base", "apache 2.0", "Example Lab, release 4", tokens=1000))
     assert (fixed.corrected, fixed.model.licence, fixed.model.tokens) == (True, "Apache-2.0", 1000)
     assert fixed.model.checkpoint_key == first.model.checkpoint_key
