@@ -103,7 +103,7 @@ def _tell_epochs(found: StagePlan, tokens: int, corpus_tokens: int) -> None:
     found.values.append(Planned("epochs", epochs, f"over about {corpus_tokens:,} tokens of text kept"))
     if epochs > MANY_EPOCHS:
         found.warnings.append(
-            f"{found.name}.tokens reads the corpus {epochs:.1f} times; beyond {MANY_EPOCHS} a repeat adds little "
+            f"{found.name}.tokens reads the corpus {epochs:,.1f} times; beyond {MANY_EPOCHS} a repeat adds little "
             "(Muennighoff et al. 2023, arXiv:2305.16264). Train on fewer tokens or add sources"
         )
 
