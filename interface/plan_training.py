@@ -89,6 +89,12 @@ def plan_training(
     for stage in stages:
         entry = configs[stage.name]
         if getattr(entry.config, "model", None) is not None:
+            asked = getattr(entry.config, "gpus", None) or 0
+            if options.gpu is None and asked > here.num_gpus:
+                stage.warnings.append(
+                    f"{stage.name}.gpus asks for {asked} and this machine has {here.num_gpus}, so a training here is "
+                    "refused and the numbers are this machine's own; plan for another with --gpu NAME"
+                )
             stage.cost = _cost(stage.name, entry, vocab_size, here, store, settings, options, data)
     return TrainingPlan(data, here, stages, fit), recipe
 

@@ -214,6 +214,12 @@ def test_hours_give_a_train_section_that_the_plan_accepts_with_its_price(
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**road.corpus.recipe, "train": [{**stage, "batch_tokens": 64}]}))
     command = ["plan", str(path), "--no-probe"]
+    monkeypatch.setenv("INGOT_GPUS", "0")
+    assert main([*command, "--set", "train.0.gpus=1"]) == 0
+    warning = "warning: train.0.gpus asks for 1 and this machine has 0, so a training here is refused"
+    assert warning in capsys.readouterr().out
+    assert main([*command, "--gpu", "H200", "--set", "train.0.gpus=1"]) == 0
+    assert "train.0.gpus asks" not in capsys.readouterr().out
     assert main([*command, "--max-hours", "2"]) == 0
     section = capsys.readouterr().out.partition("The stage that fits")[2].partition("train:")[2]
     train = yaml.safe_load("train:" + section.partition("  no larger")[0])
