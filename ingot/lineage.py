@@ -406,7 +406,7 @@ def trace_adopted(store: Store, query: str) -> dict[str, Any]:
         "models": heirs,
         "ledger": [
             {"sequence": e.sequence, "time": e.time, "verb": e.verb, "by": e.actor.id, "kind": e.actor.kind,
-             "established_by": e.actor.established_by, "details": _short(e.details)}
+             "established_by": e.actor.established_by, "details": e.details}
             for e in entries if e.subject == found.subject
         ],
     }  # fmt: skip

@@ -165,6 +165,18 @@ def aliases_of(store: Store, version: ModelVersion, entries: Sequence[Entry]) ->
     return [alias for alias, number in pointing if number == version.version]
 
 
+def _adopted_hint(entries: Sequence[Entry], query: str) -> str:
+    """What to do with the name of a model from outside, which has no versions."""
+    subjects = {entry.subject for entry in entries if entry.verb == "adopted"}
+    found = next((s for s in (query, f"adopted/{query.partition('@')[0].partition('/')[0]}") if s in subjects), None)
+    if found is None:
+        return ""
+    return (
+        f". {found} came from outside and has no versions: `ingot trace model {found}` tells of it, and a stage with "
+        f"`start: {found}` makes a model of it"
+    )
+
+
 def resolve(store: Store, query: str) -> ModelVersion:
     """`mini` (newest), `mini@champion`, `mini@candidate` or `mini/3`; NotFoundError with what there is."""
     entries = ledger.read(store)
@@ -172,7 +184,8 @@ def resolve(store: Store, query: str) -> ModelVersion:
     versions = versions_of(store, name, entries)
     if not versions:
         known = ", ".join(names(entries)) or "none yet; run `ingot build`"
-        raise NotFoundError(f"model {name!r} does not exist in {store.root}; known: {known}")
+        hint = _adopted_hint(entries, query)
+        raise NotFoundError(f"model {name!r} does not exist in {store.root}; known: {known}{hint}")
     if not separator or selector in ("candidate", "latest"):
         return versions[-1]
     wanted = champion_version(entries, name) if selector == "champion" else _number(selector)

@@ -1,6 +1,7 @@
 """What the command line understands: every command, its options, and the function that answers it."""
 
 import argparse
+import re
 from typing import NoReturn
 
 from ingot.errors import RecipeError
@@ -58,16 +59,16 @@ class _Parser(argparse.ArgumentParser):
         raise RecipeError(f"{message}; see `{self.prog} --help`")
 
 
-def _count(text: str) -> int:
-    """A whole number from 0 on."""
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
+def _count(text: str, *, least: int = 0) -> int:
+    """A whole number from `least` on; 2_000_000 as recipes write it, too."""
+    if re.fullmatch("[0-9]+(_[0-9]+)*", text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on; write digits, e.g. 2_000")
     return int(text)
 
 
 def _number(text: str) -> int:
     """A whole number from 1 on."""
-    value = _count(text)
+    value = _count(text, least=1)
     if not value:
         raise argparse.ArgumentTypeError("0 is too few; give a whole number from 1 on")
     return value
@@ -166,7 +167,7 @@ def parser() -> _Parser:
     approve.add_argument("--yes", action="store_true", help="sign without being asked (needed without a terminal)")
     approve.add_argument("--allowed-signers", help="who may sign (default: allowed_signers of the workspace)")
     adopt = add("adopt", "bring a base model in from a local Hugging Face folder: safetensors only, no code")
-    adopt.add_argument("what", choices=("model",))
+    adopt.add_argument("what", choices=("model",), metavar="model", help="the word `model`: what is brought in")
     adopt.add_argument("path", help="folder with config.json, tokenizer.json and .safetensors files")
     adopt.add_argument("--name", required=True, help="what recipes call it: `start: adopted/NAME`")
     adopt.add_argument("--licence", required=True, metavar="SPDX", help="e.g. Apache-2.0, LicenseRef-NAME, unknown")

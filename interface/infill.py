@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Leiden conventions: a dot for each letter lost, dashes where nobody knows how many; -5- for about five.
 _HOLE = re.compile(r"\[(?:(?P<dots>\.+)|-(?P<number>[1-9][0-9]*)-|(?P<unknown>-{3,}))\]")
+_LIKE_A_HOLE = re.compile(r"\[[-.0-9 ]{0,20}\]")
 
 
 def infill(options: Namespace, printer: Printer) -> int:
@@ -62,9 +63,11 @@ def _hole_of(options: Namespace) -> "Hole":
     text = sys.stdin.read() if options.text == "-" else options.text
     holes = list(_HOLE.finditer(text))
     if len(holes) != 1:
+        odd = _LIKE_A_HOLE.search(text) if not holes else None
+        near = f" ({odd[0]} marks none)" if odd else ""
         raise RecipeError(
-            f"the text has {len(holes)} holes, and one is filled at a time; mark it as [...] (a dot for each letter "
-            "lost), [-5-] (a number of them) or [---] (nobody knows how many)"
+            f"the text has {len(holes)} holes{near}, and one is filled at a time; mark it as [...] (a dot for each "
+            "letter lost), [-5-] (a number of them) or [---] (nobody knows how many)"
         )
     found = holes[0]
     number = len(found["dots"]) if found["dots"] else int(found["number"]) if found["number"] else None

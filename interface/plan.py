@@ -14,7 +14,7 @@ from ingot.errors import RecipeError, WillNotFitError
 from interface.context import open_settings, open_store
 from interface.output import Printer, progress_bars
 from interface.plan_preflight import print_preflight, run_preflight
-from interface.plan_training import as_values, plan_training, print_training
+from interface.plan_training import as_values, check_options, plan_training, print_training
 from interface.runs import open_order
 
 if TYPE_CHECKING:
@@ -25,9 +25,11 @@ def plan(options: Namespace, printer: Printer) -> int:
     """`ingot plan`."""
     from datasets_pipeline.insight.plan import plan as planned
     from datasets_pipeline.parallel import open_pool
+
     order = open_order(options, reads=True)
     settings = open_settings()
     store = open_store(settings)
+    check_options(order.recipe, store, settings, options)
     known = manifest.versions_of(store, order.recipe.corpus)
     last = manifest.read(store, order.recipe.corpus, known[-1]) if known else None
     pool = open_pool(

@@ -49,6 +49,21 @@ class TrainingPlan:
     """With --max-hours: the stage that was chosen."""
 
 
+def check_options(recipe: Recipe, store: Store, settings: Settings, options: Namespace) -> None:
+    """Refuse what no sample is needed for: a start, GPU or price that is none, options that exclude each other."""
+    from tasks.starts import begun, find_start
+    from training.machine import machine_of
+
+    if options.gpu is not None:
+        machine_of(options.gpu, num_gpus=1)
+        if options.probe:
+            raise RecipeError(
+                f"--probe measures this machine, and --gpu {options.gpu} plans for another; leave one of them out"
+            )
+    prices_of(settings, options)
+    begun(recipe, find_start(store, recipe))
+
+
 def plan_training(
     recipe: Recipe, found: "Plan", store: Store, settings: Settings, options: Namespace
 ) -> tuple[TrainingPlan, Recipe]:
@@ -76,6 +91,12 @@ def plan_training(
     for stage in stages:
         entry = configs[stage.name]
         if getattr(entry.config, "model", None) is not None:
+            asked = getattr(entry.config, "gpus", None) or 0
+            if options.gpu is None and asked > here.num_gpus:
+                stage.warnings.append(
+                    f"{stage.name}.gpus asks for {asked} and this machine has {here.num_gpus}, so a training here is "
+                    "refused and the numbers are this machine's own; plan for another with --gpu NAME"
+                )
             stage.cost = _cost(stage.name, entry, vocab_size, here, store, settings, options, data)
     return TrainingPlan(data, here, stages, fit), recipe
 
@@ -146,7 +167,8 @@ def _cost(
         name, config, vocab_size, here, ranks=ranks, prices=prices_of(settings, options), probe=measured,
         earlier=earlier, corpus_bytes=read,
     )  # fmt: skip
-    return replace(found, speed_basis=f"{found.speed_basis} ({why_not})") if why_not else found
+    hint = why_not or ("--probe measures it" if measured is None and earlier is None else "")
+    return replace(found, speed_basis=f"{found.speed_basis}; {hint}") if hint else found
 
 
 def _probe(
@@ -158,7 +180,7 @@ def _probe(
     from training.throughput import flops_per_token
 
     if options.gpu is not None:
-        return None, "of another machine than this one"
+        return None, "of another machine than this one, so it is not probed"
     if options.probe is False:
         return None, ""
     if options.max_hours is not None:

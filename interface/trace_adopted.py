@@ -17,13 +17,20 @@ def print_adopted(answer: dict[str, Any], printer: Printer) -> None:
     files = [[file["name"], file["size"], file["sha256"]] for file in answer["files"]]
     printer.table(files, ["file", "bytes", "sha256"])
     for e in answer["ledger"]:
-        printer.line(f"  {e['time']}  {e['verb']} by {e['by']} ({e['kind']}, {e['established_by']})")
+        who = f"{e['by']} ({e['kind']}, {e['established_by']})"
+        printer.line(f"  {e['time']}  record {e['sequence']}, {e['verb']} by {who}: {_said(e['details'])}")
     models = ", ".join(answer["models"][:_MANY]) or "none yet"
     printer.line(f"models begun from it: {models}")
 
 
+def _said(details: dict[str, Any]) -> str:
+    """What a record says of the model, so that a correction can be told from what it corrects."""
+    tokens = "tokens not stated" if details.get("tokens") is None else f"{number(details['tokens'])} tokens"
+    return f"{details['licence']}; {details['origin']}; {tokens}"
+
+
 def _facts(answer: dict[str, Any]) -> list[list[object]]:
-    tokens = "not stated" if answer["tokens"] is None else f"{number(answer['tokens'])}, as its makers state"
+    tokens = "not stated" if answer["tokens"] is None else f"{number(answer['tokens'])} tokens, as its makers state"
     return [
         ["origin", answer["origin"]],
         ["licence", answer["licence"]],
@@ -40,7 +47,7 @@ def adopted_page(answer: dict[str, Any]) -> str:
     files = [[file["name"], number(file["size"]), file["sha256"]] for file in answer["files"]]
     records = [
         [str(e["sequence"]), minute(e["time"]), e["verb"], e["by"], f"{e['kind']}, {e['established_by']}",
-         f"{e['details']['licence']}; {e['details']['origin']}"]
+         _said(e["details"])]
         for e in answer["ledger"]
     ]  # fmt: skip
     sections: list[tuple[str, Any]] = [

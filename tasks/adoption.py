@@ -6,6 +6,7 @@ a stage that starts there takes over, as in the checkpoints of our own runs. `do
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ def adopt_model(store: Store, path: Path, facts: Facts, *, actor: Actor) -> Adop
                 f"the tokenizer has ids up to {tokenizer.vocab_size - 1:,}, the embedding {shape.vocabulary_rows:,} "
                 "rows; adopt the tokenizer and the weights that belong together"
             )
+        # Before the files are stored, so that a refused model leaves none; _record asks again, for it may have moved.
+        _check_name(ledger.read(store), facts, _key_of(taken))
         checkpoint = _store(store, folder, taken, shape, tokenizer)
         put_tokenizer(store, tokenizer)
     entry, existed, corrected = _record(store, facts, checkpoint, shape, tokenizer, actor)
@@ -97,7 +100,10 @@ def _checked(facts: Facts) -> Facts:
             "SPDX does not list, or unknown"
         )
     origin = " ".join(facts.origin.split())
-    if not origin or len(origin) > _MAX_ORIGIN or not origin.isprintable():
+    if not origin.isprintable():
+        odd = next(character for character in origin if not character.isprintable())
+        raise RecipeError(f"--origin holds the invisible character U+{ord(odd):04X}; type it again without")
+    if not origin or len(origin) > _MAX_ORIGIN:
         raise RecipeError(f"--origin has {len(origin):,} characters; say in 1 to {_MAX_ORIGIN} where it comes from")
     if re.search(r"://[^/\s]*:[^/\s]*@", origin):
         raise RecipeError("--origin holds a URL with a password, and the ledger keeps it for ever; leave it out")
@@ -116,12 +122,32 @@ def _tokenizer_of(folder: Path, config: dict[str, Any]) -> ForeignTokenizer:
     )
 
 
+def _key_of(taken: Taken) -> str:
+    """Where the files belong: the same ones lie at the same place."""
+    return key_of(fingerprint("adopt", VERSION, values={}, inputs=taken.sha256, versions={}), 0)
+
+
+def _check_name(entries: Sequence[Entry], facts: Facts, key: str) -> Adopted | None:
+    """What is known under the name; RecipeError when other bytes have it, or these have another."""
+    known = adopted.all_of(entries).get(facts.name)
+    other = adopted.with_key(key, entries)
+    if known is not None and known.checkpoint_key != key:
+        raise RecipeError(
+            f"{known.subject} is another model ({known.architecture}, {known.num_parameters:,} parameters, "
+            f"checkpoint {known.checkpoint_digest[:12]}); a name keeps its bytes: give another --name"
+        )
+    if other is not None and other.name != facts.name:
+        raise RecipeError(
+            f"these bytes are there as {other.subject} (ledger record {other.entry.sequence}); use that name"
+        )
+    return known
+
+
 def _store(
     store: Store, folder: Path, taken: Taken, shape: AdoptedShape, tokenizer: ForeignTokenizer
 ) -> CheckpointRef:
     """The files as the checkpoint of step 0 of a run that nobody here made."""
-    run = fingerprint("adopt", VERSION, values={}, inputs=taken.sha256, versions={})
-    key = key_of(run, 0)
+    key = _key_of(taken)
     if store.exists(f"{key}/manifest.json"):
         return verify_checkpoint(store, key)[1]
     state = {
@@ -133,7 +159,7 @@ def _store(
     (folder / "state.json").write_text(json.dumps(state, sort_keys=True))
     manifest = CheckpointManifest(
         kind="adopted",
-        fingerprint=run,
+        fingerprint=key.split("/")[1],
         step=0,
         total_steps=0,
         tokens_seen=0,
@@ -163,17 +189,7 @@ def _record(
     """(the record that holds now, whether the name was there, whether facts about it were changed)."""
     for _ in range(_MAX_RACES):
         entries = ledger.read(store)
-        known = adopted.all_of(entries).get(facts.name)
-        other = adopted.with_key(checkpoint.key, entries)
-        if known is not None and known.checkpoint_key != checkpoint.key:
-            raise RecipeError(
-                f"{known.subject} is another model ({known.architecture}, {known.num_parameters:,} parameters, "
-                f"checkpoint {known.checkpoint_digest[:12]}); a name keeps its bytes: give another --name"
-            )
-        if other is not None and other.name != facts.name:
-            raise RecipeError(
-                f"these bytes are there as {other.subject} (ledger record {other.entry.sequence}); use that name"
-            )
+        known = _check_name(entries, facts, checkpoint.key)
         if known is not None and (known.licence, known.origin, known.tokens) == (
             facts.licence, facts.origin, facts.tokens
         ):  # fmt: skip

@@ -57,14 +57,16 @@ def forecast(
         fresh=start is None,
     )  # fmt: skip
     entries = ledger.read(store)
-    is_predicted = start is None and entry.name == pretrain.STAGE and not config.model.is_mixture
+    is_predicted = start is None and entry.name == pretrain.STAGE
     if one and is_predicted and one.num_tokens and one.num_bytes:
         planned = pretrain.plan(config, data.vocab_size)
         found.loss = predict_loss(
             parameters=planned.num_parameters, blocks=planned.num_non_embedding_parameters,
             tokens=planned.total_steps * config.batch_tokens, bytes_per_token=one.num_bytes / one.num_tokens,
             vocab_size=data.vocab_size, unique_tokens=one.num_tokens,
-            runs=finished_on(store, entries, data.corpus.rpartition("@")[0]),
+            # Earlier runs are of dense models.
+            runs=() if config.model.is_mixture else finished_on(store, entries, data.corpus.rpartition("@")[0]),
+            active=(planned.num_active_parameters, planned.num_active_non_embedding_parameters),
         )  # fmt: skip
     machine = look(
         num_gpus=len(gpu_slots.devices(settings)), memory_bytes=available_bytes(), free_bytes=free_bytes(store)

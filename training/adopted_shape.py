@@ -147,7 +147,10 @@ def load_model(folder: str, *, names_only: bool = False) -> Any:
         transformers_logging.set_verbosity(before)
     wrong = {
         "missing": sorted(map(str, found["missing_keys"])),
-        "of another shape": sorted(str(key[0]) for key in found["mismatched_keys"]),
+        "of another shape": sorted(
+            f"{name} {list(there)} in the file, {list(wanted)} by config.json"
+            for name, there, wanted in found["mismatched_keys"]
+        ),
         "unknown to the architecture": sorted(map(str, found["unexpected_keys"])),
     }
     for what, names in wrong.items():

@@ -75,10 +75,19 @@ def fit_hours(
         if optimum > min(in_time, of_corpus):
             bound_by = f"{_why(hours, in_time, of_corpus, optimum)}; it is the smallest that is tried"
             break
-    if best is None or best[1] < LEAST_STEPS * sequence_length:
+    smallest = f"the smallest model (2 layers, width {2 * WIDTH_PER_LAYER})"
+    if best is None:
         raise RecipeError(
-            f"--max-hours {hours:g}: not even {LEAST_STEPS} steps of the smallest model (2 layers, width "
-            f"{2 * WIDTH_PER_LAYER}) fit; give more hours, more documents, or a shorter train.0.sequence_length"
+            f"--max-hours {hours:g}: {smallest} with windows of {sequence_length:,} tokens does not fit "
+            f"{here.room_bytes / 1e9:,.1f} GB of memory; take a machine with more, or shorten train.0.sequence_length"
+        )
+    if best[1] < (least := LEAST_STEPS * sequence_length):
+        is_short_of_text = best[1] == MANY_EPOCHS * corpus_tokens
+        given = f"{MANY_EPOCHS} readings of the documents" if is_short_of_text else f"{hours:g} hours"
+        raise RecipeError(
+            f"--max-hours {hours:g}: not even {LEAST_STEPS} steps of {smallest} fit: they read {least:,} tokens, and "
+            f"{given} give {best[1]:,}; give more {'documents' if is_short_of_text else 'hours'}, or a shorter "
+            "train.0.sequence_length"
         )
     model, tokens = best
     blocks = non_embedding_parameters(model)

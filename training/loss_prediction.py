@@ -106,11 +106,13 @@ def predict_loss(
     vocab_size: int,
     unique_tokens: int | None = None,
     runs: Sequence[FinishedRun] = (),
+    active: tuple[int, int] | None = None,
 ) -> LossBand:
     """The band of the training loss at the end of a run with fresh weights.
 
     blocks are weights without embeddings; unique_tokens what the corpus has, None when nobody knows; runs are earlier
-    ones on the same corpus, and outweigh the law where there are any. The high end is at most ln(vocab_size), what
+    ones on the same corpus, and outweigh the law where there are any. active are the weights that one token meets, all
+    and those in blocks, where they are fewer: a mixture of experts. The high end is at most ln(vocab_size), what
     guessing costs.
     """
     num_bytes = effective_tokens(tokens, unique_tokens) * bytes_per_token
@@ -120,6 +122,10 @@ def predict_loss(
         low, middle, high, basis, why, far = _through(runs, 6.0 * parameters * num_bytes / bytes_per_token)
     else:
         low, middle, high, basis, why, far = _by_law(parameters, blocks, num_bytes, guessing)
+        if active is not None and active[0] < parameters:
+            _, other, high, basis, why, far = _by_law(*active, num_bytes, guessing)
+            middle = math.sqrt(middle * other)
+            why += "; and it spans dense models of a token's weights and of all weights, for the law knows no experts"
     low, middle, high = (min(value, guessing) for value in (low, middle, high))
     return LossBand(low * nats, middle * nats, high * nats, (low, middle, high), basis, why, far)
 

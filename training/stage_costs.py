@@ -113,12 +113,12 @@ def _speed(
         return earlier.tokens_per_second, f"{which}, of this shape"
     flops = machine.estimated_flops(here, ranks)
     if flops is None:
-        return None, f"not known: nothing is known of {here.name}; --probe measures it"
+        return None, f"not known: nothing is known of {here.name}"
     per_token = flops_per_token(config.model, vocab_size, config.sequence_length)
     what = f"{machine.GPU_SHARE:.0%} of the maker's peak" if here.num_gpus else (
         f"{machine.CPU_SHARE:.0%} of what matrix products reach here"
     )
-    return flops / per_token, f"estimated: {what}; --probe measures it"
+    return flops / per_token, f"estimated: {what}"
 
 
 def _power(here: Machine, ranks: int, probe: Probe | None) -> tuple[float | None, str]:

@@ -39,8 +39,7 @@ class StagePlan:
     warnings: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     loss: LossBand | None = None
-    """At the end of training; None where nothing predicts it: weights that are not fresh, mixtures of corpora or of
-    experts, other stages."""
+    """At the end of training; None where nothing predicts it: weights not fresh, several corpora, other stages."""
     cost: StageCost | None = None
     """None where nobody asked, or the shape is not known."""
 
@@ -104,7 +103,7 @@ def _tell_epochs(found: StagePlan, tokens: int, corpus_tokens: int) -> None:
     found.values.append(Planned("epochs", epochs, f"over about {corpus_tokens:,} tokens of text kept"))
     if epochs > MANY_EPOCHS:
         found.warnings.append(
-            f"{found.name}.tokens reads the corpus {epochs:.1f} times; beyond {MANY_EPOCHS} a repeat adds little "
+            f"{found.name}.tokens reads the corpus {epochs:,.1f} times; beyond {MANY_EPOCHS} a repeat adds little "
             "(Muennighoff et al. 2023, arXiv:2305.16264). Train on fewer tokens or add sources"
         )
 
@@ -174,12 +173,14 @@ def plan_stages(
             found.append(
                 plan_stage(f"train.{index}", config, vocab_size=vocab_size, corpus_tokens=tokens, fresh=fresh)
             )
-            dense = fresh and not config.model.is_mixture  # the laws are of dense models
-            if dense and entry.name == pretrain.STAGE and tokens and bytes_per_token:
+            if fresh and entry.name == pretrain.STAGE and tokens and bytes_per_token:
                 planned = pretrain.plan(config, vocab_size)
                 found[-1].loss = predict_loss(
                     parameters=planned.num_parameters, blocks=planned.num_non_embedding_parameters,
                     tokens=planned.total_steps * config.batch_tokens, bytes_per_token=bytes_per_token,
-                    vocab_size=vocab_size, unique_tokens=tokens, runs=runs,
+                    vocab_size=vocab_size, unique_tokens=tokens,
+                    # Earlier runs are of dense models.
+                    runs=() if config.model.is_mixture else runs,
+                    active=(planned.num_active_parameters, planned.num_active_non_embedding_parameters),
                 )  # fmt: skip
     return found

@@ -8,6 +8,7 @@ from evaluation.generation import TransformersModel
 from evaluation.infilling import Filling, Hole, Infiller, Options
 from ingot import infill_tokens
 from ingot.errors import DataError
+from interface.cli import main
 from tests.evaluation.conftest import EOS, make_model_folder
 
 LENGTHS = 6
@@ -179,3 +180,19 @@ def test_a_second_reader_proposes_fillings_and_has_its_say_in_their_rank(folder:
     assert fillings[0].infill_score == pytest.approx(expected, abs=2e-4)
     (without,) = Infiller(model, Options(beam=30, top=4)).fill([hole])
     assert [filling.text for filling in without] == [filling.text for filling in fillings[1:]]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["a[-0-]b"], "the text has 0 holes ([-0-] marks none), and one is filled at a time"),
+        (["plain"], "the text has 0 holes, and one is filled at a time"),
+        (["a[.]b[.]"], "the text has 2 holes, and one is filled at a time"),
+        (["a[.]b", "--beam", "-1"], "argument --beam: '-1' is no whole number from 1 on; write digits, e.g. 2_000"),
+    ],
+)
+def test_a_hole_that_is_none_is_refused_with_what_stands_there(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["infill", "restorer", *words]) == 2
+    assert told in capsys.readouterr().err

@@ -176,6 +176,32 @@ def test_a_large_model_far_off_the_rules_is_refused_with_what_to_set(
     assert {row["name"]: row["value"] for row in told["values"]}["steps"] == 15_259 and told["refusals"] == []
 
 
+def test_a_start_a_gpu_and_a_price_that_are_none_are_refused_before_a_file_is_read(
+    road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import yaml
+
+    for name, value in (("STORE", road.store.root), ("HOME", str(tmp_path / "home")), ("WORKERS", "0")):
+        monkeypatch.setenv(f"INGOT_{name}", value)
+    stage = {"stage": "continued_pretrain", "start": "adopted/none", "tokens": 10_000}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**road.corpus.recipe, "train": [stage]}))
+    assert main(["plan", str(path), "--no-probe"]) == 4
+    out, err = capsys.readouterr()
+    assert "adopted/none does not exist" in err and out == ""
+    path.write_text(yaml.safe_dump(road.corpus.recipe))
+    assert main(["plan", str(path), "--gpu", "Z9"]) == 2
+    out, err = capsys.readouterr()
+    assert "--gpu 'Z9' is unknown; known: B200" in err and out == ""
+    assert main(["plan", str(path), "--gpu", "H200", "--probe"]) == 2
+    out, err = capsys.readouterr()
+    assert "--probe measures this machine, and --gpu H200 plans for another" in err and out == ""
+    monkeypatch.setenv("INGOT_PRICE_PER_KWH", "dear")
+    assert main(["plan", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert "INGOT_PRICE_PER_KWH is 'dear'" in err and out == ""
+
+
 def test_hours_give_a_train_section_that_the_plan_accepts_with_its_price(
     road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,6 +214,12 @@ def test_hours_give_a_train_section_that_the_plan_accepts_with_its_price(
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**road.corpus.recipe, "train": [{**stage, "batch_tokens": 64}]}))
     command = ["plan", str(path), "--no-probe"]
+    monkeypatch.setenv("INGOT_GPUS", "0")
+    assert main([*command, "--set", "train.0.gpus=1"]) == 0
+    warning = "warning: train.0.gpus asks for 1 and this machine has 0, so a training here is refused"
+    assert warning in capsys.readouterr().out
+    assert main([*command, "--gpu", "H200", "--set", "train.0.gpus=1"]) == 0
+    assert "train.0.gpus asks" not in capsys.readouterr().out
     assert main([*command, "--max-hours", "2"]) == 0
     section = capsys.readouterr().out.partition("The stage that fits")[2].partition("train:")[2]
     train = yaml.safe_load("train:" + section.partition("  no larger")[0])
@@ -201,7 +233,9 @@ def test_hours_give_a_train_section_that_the_plan_accepts_with_its_price(
     assert planned_stage["loss"]["is_extrapolation"]
     assert main(["plan", str(path), "--max-hours", "-1"]) == 2
     assert main([*command, "--gpu", "H200"]) == 0
-    assert "1 x NVIDIA H200, 141 GB each" in capsys.readouterr().out
+    told_text = capsys.readouterr().out
+    assert "1 x NVIDIA H200, 141 GB each" in told_text
+    assert "of another machine than this one, so it is not probed" in told_text and "--probe measures" not in told_text
 
 
 def test_the_meter_sees_the_work_of_children_that_live_on() -> None:

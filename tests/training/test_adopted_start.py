@@ -17,6 +17,7 @@ from ingot.digests import sha256_hex
 from ingot.errors import RecipeError
 from ingot.parquet import read_table
 from ingot.refs import CorpusRef, TokensRef
+from ingot.settings import Settings
 from ingot.storage import Store
 from ingot.verify import verify
 from interface.answers import print_model
@@ -27,6 +28,7 @@ from tasks import runtime as tasks_runtime
 from tasks.adoption import Facts, adopt_model
 from tasks.corpus import find_published
 from tasks.planning import plan_retrain
+from tasks.stage_forecast import forecast
 from tasks.starts import begun, find_start
 from tasks.training import register, stage_fingerprint, with_seed
 from tests.base import tiny_store
@@ -34,6 +36,8 @@ from tests.training.conftest import Place, RankRunner
 from tests.training.foreign import save_base
 from training.batches import TokenStream
 from training.checkpoints import checkpoint_ref, read_manifest
+from training.machine import look
+from training.probe import probe, probe_config, remember
 from training.stages import continued_pretrain
 
 CONTINUED: dict[str, Any] = {
@@ -282,3 +286,22 @@ def test_a_pack_whose_card_names_another_licence_of_the_base_does_not_hold(
         (tmp_path / "pack" / name).write_bytes(data)
     assert verify_pack.main([str(tmp_path / "pack")]) == 1
     assert "card.json has another licence of the adopted model" in capsys.readouterr().out
+
+
+def test_a_stage_from_an_adopted_model_is_probed_and_planned_by_its_own_shape(base: Path, tmp_path: Path) -> None:
+    place = adopted_place(tmp_path / "store", base)
+    start = find_start(place.store, recipe())
+    assert start is not None
+    what = begun(recipe(), start)
+    entry = with_seed(what.train[0], what)
+    probed = probe_config(entry.config)
+    assert probed.model == entry.config.model and probed.warmup_steps is None
+    scratch = Store(str(tmp_path / "probe"))
+    found = probe(probed, place.tokens.vocab_size, scratch, ranks=1, threads=1)
+    assert found is not None and found.tokens_per_second > 0
+    settings = Settings.from_environment({"INGOT_HOME": str(tmp_path / "home"), "INGOT_STORE": place.store.root})
+    here = look(num_gpus=0, memory_bytes=8 * 10**9, free_bytes=None)
+    remember(settings.home, found, probed, place.tokens.vocab_size, here, 1)
+    runtime = tasks_runtime.Runtime(settings, place.store, tiny_store.ACTOR)
+    planned = forecast(runtime, entry, place.tokens, start.checkpoint)
+    assert planned is not None and planned["cost"]["tokens_per_second"] == found.tokens_per_second

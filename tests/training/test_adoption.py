@@ -76,6 +76,9 @@ def test_a_name_keeps_its_bytes_and_its_facts_can_be_corrected(store: Store, fol
     first = adopt(store, folder)
     with pytest.raises(RecipeError, match="adopted/base is another model .* give another --name"):
         adopt(store, save_base(tmp_path / "other", seed=8))
+    with pytest.raises(RecipeError, match="these bytes are there as adopted/base"):
+        adopt(store, folder, Facts("second", "MIT", "x"))
+    assert len({key.split("/")[1] for key in store.list("checkpoints/")}) == 1, "a refused model stays in the store"
     fixed = adopt(store, folder, Facts("base", "apache 2.0", "Example Lab, release 4", tokens=1000))
     assert (fixed.corrected, fixed.model.licence, fixed.model.tokens) == (True, "Apache-2.0", 1000)
     assert fixed.model.checkpoint_key == first.model.checkpoint_key
@@ -155,7 +158,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no language model": (rewrite("config.json", model_type="vit"), "no causal language model"),
     "blocks elsewhere": (rewrite("config.json", model_type="gpt2"), "has no `model.layers` and `lm_head`"),
     "other logits": (rewrite("config.json", model_type="gemma2", head_dim=16), "final_logit_softcapping"),
-    "an embedding of another size": (rewrite("config.json", vocab_size=200), "of another shape: lm_head.weight"),
+    "an embedding of another size": (rewrite("config.json", vocab_size=200),
+                                     r"of another shape: lm_head.weight \[300, 32\] in the file, \[200, 32\] by"),
     "no end token": (lambda f: (rewrite("tokenizer_config.json", eos_token=None)(f),
                                 rewrite("config.json", eos_token_id=None)(f)), "has no end token"),
     "a config that is none": (lambda f: (f / "config.json").write_text("[1]"), "config.json is no JSON object"),
@@ -183,6 +187,7 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(store: Store, tmp_path
         (Facts("base", "do what you like", "x"), "is no SPDX licence"),
         (Facts("base", "MIT", "  "), "--origin has 0 characters"),
         (Facts("base", "MIT", "https://ada:pw@example.org/m"), "URL with a password"),
+        (Facts("base", "MIT", "Example\u200bLab"), r"invisible character U\+200B"),
         (Facts("base", "MIT", "x", tokens=0), "is no number of tokens"),
     ],
 )
@@ -229,3 +234,28 @@ def test_the_command_tells_what_it_did_and_trace_what_is_not_known(
     assert main([*words[:3], "--name", "base", "--licence", "MIT"]) == 2  # no origin
     with pytest.raises(IngotError):
         lineage.trace_model(store, "adopted/none")
+
+
+def test_trace_tells_what_each_record_said_and_a_version_of_it_is_not_looked_for(
+    store: Store, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("INGOT_STORE", store.root)
+    monkeypatch.setenv("INGOT_HOME", str(tmp_path / "home"))
+    words = ["adopt", "model", str(folder), "--name", "base", "--origin", "Example Lab", "--licence"]
+    assert main([*words, "MIT"]) == 0
+    assert main([*words, "Apache-2.0", "--tokens", "2_000_000"]) == 0
+    capsys.readouterr()
+    assert main(["trace", "model", "adopted/base"]) == 0
+    told = capsys.readouterr().out
+    assert "MIT; Example Lab; tokens not stated" in told and "Apache-2.0; Example Lab; 2,000,000 tokens" in told
+    assert "2,000,000 tokens, as its makers state" in told
+    assert main(["trace", "model", "adopted/base", "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)["ledger"]
+    assert [record["details"]["tokens"] for record in records] == [None, 2_000_000]
+    for query in ("base", "base/1", "adopted/base"):
+        assert main(["infill", query, "a[.]b"]) == 4
+        assert "`start: adopted/base`" in capsys.readouterr().err
+    assert main([*words, "MIT", "--tokens", "2e6"]) == 2
+    assert "'2e6' is no whole number from 0 on; write digits, e.g. 2_000" in capsys.readouterr().err
+    assert main(["adopt", "corpus", *words[2:], "MIT"]) == 2
+    assert "argument model: invalid choice: 'corpus'" in capsys.readouterr().err

@@ -32,6 +32,15 @@ def test_the_smaller_law_is_its_own_table_at_the_ends() -> None:
     assert kaplan_bits(10**30, 4.3e8) * math.log(2) * 4.3 == pytest.approx((1.8e13 / 1e8) ** 0.103, rel=1e-3)
 
 
+def test_a_mixture_of_experts_spans_dense_models_of_a_token_s_weights_and_of_all() -> None:
+    size = {"parameters": 3_700_000_000, "blocks": 3_490_000_000, "tokens": 26_000_000_000, "vocab_size": 50_000}
+    small = {"parameters": 1_280_000_000, "blocks": 1_075_000_000}
+    found, all_weights, of_a_token = band(**size, active=tuple(small.values())), band(**size), band(**{**size, **small})
+    assert (found.low, found.high) == pytest.approx((all_weights.low, of_a_token.high))
+    assert all_weights.middle < found.middle < of_a_token.middle and "knows no experts" in found.why_so_wide
+    assert band(**size, active=(size["parameters"], size["blocks"])) == all_weights
+
+
 def test_within_the_range_one_law_speaks_and_the_band_is_the_text_s() -> None:
     found = band(parameters=124_000_000, blocks=85_000_000, tokens=2_500_000_000, vocab_size=32768, bytes_per_token=4.2)
     assert not found.is_extrapolation and found.basis.startswith("Besiroglu")

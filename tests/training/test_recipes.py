@@ -35,9 +35,3 @@ def test_a_recipe_for_a_gpu_is_as_large_as_it_is_called(name: str) -> None:
     assert sizes == pytest.approx(SIZES[name], rel=0.05)
     assert config.tokens == pytest.approx(20 * sizes[1], rel=0.05)
     assert (config.model.width // config.model.num_heads) in (64, 128), "the head sizes fast attention is made for"
-
-
-@pytest.mark.parametrize(("name", "is_predicted"), [("gpu_124m", True), ("tiny_moe", False)])
-def test_a_loss_is_predicted_for_dense_models_alone(name: str, is_predicted: bool) -> None:
-    stages = plan_stages(load_recipe(name), corpus_tokens=10**9, bytes_per_token=4.0)
-    assert (stages[0].loss is not None) == is_predicted

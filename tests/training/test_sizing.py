@@ -92,6 +92,8 @@ def test_more_than_four_epochs_are_a_warning() -> None:
     assert not any("reads the corpus" in warning for warning in stage.warnings)
     (stage,) = planned(model=SMALL, tokens=600_000, corpus_tokens=100_000)
     assert any("reads the corpus 6.0 times" in warning for warning in stage.warnings)
+    (stage,) = planned(model=SMALL, tokens=600_000, corpus_tokens=100)
+    assert any("reads the corpus 6,021.1 times" in warning for warning in stage.warnings), stage.warnings
 
 
 def test_every_printed_value_says_what_it_rests_on_and_a_given_one_says_so() -> None:
