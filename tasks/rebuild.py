@@ -1,5 +1,6 @@
 """Fill MLflow again from manifests, run records, evaluations and the ledger (CONTRACTS 14)."""
 
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from tasks.runtime import Runtime, runtime
 from tasks.training import data_cards, run_folder
 from training import checkpoints
 from training.plan_actual import ACTUAL_FILE
+from training.preflight import PREFLIGHT_FILE
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -71,11 +73,13 @@ def training_runs(here: Runtime) -> Iterator[RunRecord]:
     for key in here.store.list("runs/"):
         record = RunRecord.model_validate(here.store.read_record(key))
         version = registered.get(record.run_key)
+        finished = version is not None or is_finished(here, record.run_key)
+        pages = {**(training_pages(here, version) if version else {}), **(checks_of(here, record) if finished else {})}
         yield record.model_copy(
             update={
-                "artifacts": {**record.artifacts, **(training_pages(here, version) if version else {})},
+                "artifacts": {**record.artifacts, **pages},
                 "metrics_path": metrics_path(here, record.run_key, version),
-                "status": "FINISHED" if version or is_finished(here, record.run_key) else "FAILED",
+                "status": "FINISHED" if finished else "FAILED",
                 "end_time_ms": milliseconds(version.registered.time) if version else None,
             }
         )
@@ -106,6 +110,12 @@ def training_pages(here: Runtime, version: ModelVersion) -> dict[str, str]:
         "lineage.html": lineage_html(corpora_of(here.store, data), data, checkpoint, version.name),
         **data_cards(here, corpus, data),
     }
+
+
+def checks_of(here: Runtime, record: RunRecord) -> dict[str, str]:
+    """What a run's pre-flight found, where this machine still has it."""
+    path = run_folder(here, record.run_key) / PREFLIGHT_FILE
+    return {PREFLIGHT_FILE: as_json(json.loads(path.read_text()))} if path.is_file() else {}
 
 
 def data_of(here: Runtime, version: ModelVersion) -> TokensRef | MixtureRef:

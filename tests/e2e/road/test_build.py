@@ -139,9 +139,12 @@ def test_mlflow_shows_curves_with_the_steps_and_times_of_the_run_itself(site: Si
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     told = {line["step"]: round(line["time"] * 1000) for line in lines if "loss" in line}
     shown = {point.step: point.timestamp for point in history}
-    # Steps 6 to 10 were done twice, before and after a kill: MLflow keeps the first time it was told.
-    assert {step: time for step, time in told.items() if not 5 < step <= 10}.items() <= shown.items()
-    assert all(shown[step] < told[step] for step in range(6, 11))
+    # Steps from 6 on were done twice, before and after a kill: MLflow keeps the first time it was told. How many depends
+    # on when the kill came, because steps go on while a checkpoint is written.
+    again = sorted(step for step in told if shown[step] != told[step])
+    assert again == list(range(6, again[-1] + 1)) and again[-1] >= 10
+    assert all(shown[step] < told[step] for step in again)
+    assert told.keys() == shown.keys() and again[-1] < max(told)
     assert history[-1].value < history[0].value
 
 
