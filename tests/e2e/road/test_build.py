@@ -139,8 +139,8 @@ def test_mlflow_shows_curves_with_the_steps_and_times_of_the_run_itself(site: Si
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     told = {line["step"]: round(line["time"] * 1000) for line in lines if "loss" in line}
     shown = {point.step: point.timestamp for point in history}
-    # Steps from 6 on were done twice, before and after a kill: MLflow keeps the first time it was told. How many depends
-    # on when the kill came, because steps go on while a checkpoint is written.
+    # Steps from 6 on were done twice, before and after a kill: MLflow keeps the first time it was told. How many
+    # depends on when the kill came, because steps go on while a checkpoint is written.
     again = sorted(step for step in told if shown[step] != told[step])
     assert again == list(range(6, again[-1] + 1)) and again[-1] >= 10
     assert all(shown[step] < told[step] for step in again)
