@@ -1,9 +1,11 @@
 """The shipped recipes: each is read, its stages plan without a refusal, and is as large as its name says."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from benchmarks.recipes import file_digest
 from ingot.recipe_files import load_recipe
 from training.models import active_parameters, num_parameters
 from training.stage_plans import plan_stages
@@ -25,6 +27,19 @@ def test_a_shipped_recipe_is_read_and_its_stages_are_refused_by_no_rule(name: st
     for stage in plan_stages(recipe, corpus_tokens=None):
         assert not stage.refusals, stage.refusals
         assert not stage.warnings or name.startswith(("demo", "tiny", "infill", "continued")), stage.warnings
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "evidence").glob("*.json")), ids=lambda path: path.stem)
+def test_evidence_is_of_the_recipe_as_it_stands_and_lies_in_its_own_bands(path: Path) -> None:
+    evidence = json.loads(path.read_text())
+    assert evidence["recipe_file_digest"] == file_digest(path.stem), "record it again: benchmarks/recipes.py --record"
+    for seen in evidence["seeds"]:
+        for name, value in seen["values"].items():
+            low, high = evidence["bands"][name]
+            assert low < value < high
+        assert all(low < loss < high for loss, (low, high) in zip(seen["curve"], evidence["curve_band"], strict=True))
+        assert seen["curve"][-1] < seen["curve"][0]
+    assert {"data", "hardware", "date", "versions"} <= evidence.keys()
 
 
 @pytest.mark.parametrize("name", sorted(SIZES))
