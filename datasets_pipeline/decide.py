@@ -121,11 +121,8 @@ def decide(
         },
     )
     crashpoint("decide.record.before", digest)
-    any_failed = judged.any_failed
-    del judged, verify, work, edited, split, near, yielding, tasks, whole
-    give_back_memory()
     # Documents that killed their worker are looked at again next run, so such a decision is not kept.
-    if not any_failed:
+    if not judged.any_failed:
         store.put_if_absent(key, ref.model_dump(mode="json"))
     crashpoint("decide.record.after", digest)
     return ref

@@ -140,7 +140,7 @@ def split_documents(
     evaluated_of = np.full(max(num, 1), -1, dtype=np.int32)
     evaluated_of[groups_evaluated] = evaluated
     near = np.where(is_eligible, evaluated_of[groups], np.int32(-1))
-    del evaluated_of, groups
+    del evaluated_of
     near[evaluated] = -1
     evaluated = np.sort(evaluated)
     split = np.where(is_eligible, np.int8(TRAIN), np.int8(NOT_ELIGIBLE))

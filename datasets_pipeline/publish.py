@@ -17,6 +17,7 @@ from datasets_pipeline.identity import NO_TOMBSTONES, recipe_values, stage_versi
 from datasets_pipeline.overrides import record_overrides
 from datasets_pipeline.parallel import Pool
 from datasets_pipeline.shards import write_shards
+from datasets_pipeline.worker_units import give_back_memory
 from ingot import ledger
 from ingot.config import Expectations, Recipe
 from ingot.crashpoints import crashpoint
@@ -60,6 +61,7 @@ def publish_corpus(
 
     HeldError when the version is not what the recipe expects after the last one.
     """
+    give_back_memory()  # what deciding held: this process keeps little while workers write shards
     known = versions_of(store, recipe.corpus)
     parent = read(store, recipe.corpus, known[-1]) if known else None
     earlier = {shard.list_digest: shard for shard in parent.identity.shards} if parent else {}

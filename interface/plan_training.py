@@ -147,7 +147,8 @@ def prices_of(settings: Settings, options: Namespace) -> "Prices":
     from training.stage_costs import Prices, prices_from
 
     set_here = prices_from(settings.environ)
-    return Prices(options.price_per_hour or set_here.per_hour, options.price_per_kwh or set_here.per_kwh)
+    hour, kwh = options.price_per_hour, options.price_per_kwh
+    return Prices(set_here.per_hour if hour is None else hour, set_here.per_kwh if kwh is None else kwh)
 
 
 def _cost(

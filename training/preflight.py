@@ -228,13 +228,17 @@ def token_losses(run: "Run") -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     most_documents = np.argsort(-(ids[:, :-1] == end_id).sum(axis=1), kind="stable")[:WINDOWS]
     ids_BT = torch.from_numpy(ids[most_documents]).to(run.device)
     masked = run.config.document_masking
-    packed = _nats(run, ids_BT, document_positions(ids_BT[:, :-1], end_id) if masked else None)
     pieces = [
         row[None, first : end + 1]
         for row in ids_BT
         for first, end in piece_bounds(row[:-1].tolist(), masked, end_id)
     ]
-    return packed, np.concatenate([_nats(run, piece, None) for piece in pieces])
+    run.model.eval()  # an adopted model may have dropout, which would draw random numbers
+    try:
+        packed = _nats(run, ids_BT, document_positions(ids_BT[:, :-1], end_id) if masked else None)
+        return packed, np.concatenate([_nats(run, piece, None) for piece in pieces])
+    finally:
+        run.model.train()
 
 
 def piece_bounds(inputs: Sequence[int], masked: bool, end_id: int = EOS_ID) -> list[tuple[int, int]]:

@@ -109,11 +109,6 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int, rewrite: Rewrite | None =
     if not isinstance(config.model, AdoptedShape):
         _name_end(model, job.data.eos_id)
     divided = config.sharding == "full" and num_ranks > 1
-    if divided and (config.model.is_mixture or isinstance(config.model, AdoptedShape)):
-        raise TrainingError(
-            f"sharding full of a model of family {config.model.family} cannot read its checkpoints yet; write "
-            "sharding: none"
-        )
     if divided:
         check_shares(planned.rows_per_step, num_ranks)
     else:

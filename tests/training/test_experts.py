@@ -114,7 +114,6 @@ def test_a_dense_model_has_no_routers() -> None:
 
 
 def test_balance_evens_the_loads_out(place: Place, run_rank: RankRunner) -> None:
-    """From the same uneven start, whose router knows one expert."""
     def entropy(weight: float) -> float:
         config = MIXTURE.model_copy(update={"balance_loss": weight, "router_z_loss": 0.0, "log_every_steps": 1})
         there = replace(place, run=f"run-{weight}")

@@ -120,11 +120,7 @@ def take_over(config: Config, start: dict[str, Any], *, vocab_size: int, learnin
     model = _shape(start["model"])
     if config.model is not None and config.model != model:
         raise RecipeError("train.model is another shape than the start's; take `model` out, it is taken over")
-    if config.sharding == "full" and (model.is_mixture or isinstance(model, AdoptedShape)):
-        raise RecipeError(
-            f"train.sharding full of a model of family {model.family} cannot read its checkpoints yet; write sharding: "
-            "none"
-        )
+    pretrain.check_sharding(config.sharding, model)
     if isinstance(model, AdoptedShape) and model.context_tokens and config.sequence_length > model.context_tokens:
         raise RecipeError(
             f"train.sequence_length {config.sequence_length:,} is longer than the {model.context_tokens:,} tokens that "

@@ -89,11 +89,7 @@ def take_over(config: Config, start: dict[str, Any], *, vocab_size: int, learnin
     model = ModelConfig.model_validate(start["model"])
     if config.model is not None and config.model != model:
         raise RecipeError("train.model is another shape than the start's; take `model` out, it is taken over")
-    if config.sharding == "full" and model.is_mixture:
-        raise RecipeError(
-            f"train.sharding full of a model of family {model.family} cannot read its checkpoints yet; write sharding: "
-            "none"
-        )
+    pretrain.check_sharding(config.sharding, model)
     return config.model_copy(update={"model": model})
 
 

@@ -13,6 +13,7 @@ from ingot.errors import IntegrityError, RecipeError
 from ingot.refs import CheckpointRef, MixtureRef, TokensRef
 from ingot.storage import Store
 from training.acceleration import Precision
+from training.adopted_shape import AdoptedShape
 from training.batches import Sampler, data_digest
 from training.checkpoints import key_of, list_steps, read_manifest, verify_checkpoint
 from training.data_parts import DataPart, check_parts
@@ -180,11 +181,8 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _divided_tensors_are_updated_one_by_one(self) -> "Config":
-        if self.sharding == "full" and self.model is not None and self.model.is_mixture:
-            raise ValueError(
-                "sharding full of a mixture of experts cannot read its own checkpoints yet; write sharding: none, or "
-                "choose a dense family"
-            )
+        if self.model is not None:
+            check_sharding(self.sharding, self.model)
         if self.sharding == "full" and self.optimizer == "muon":
             raise ValueError(
                 "optimizer muon needs whole matrices, and sharding full leaves no rank one; write optimizer: adamw, or "
@@ -226,6 +224,15 @@ ADDED_OPTIONS = (
 
 WITHOUT_EFFECT = ("checkpoint_every_steps", "log_every_steps", "gpus", "async_checkpoints")
 """Options the final weights do not depend on."""
+
+
+def check_sharding(sharding: Sharding, model: ModelConfig | AdoptedShape) -> None:
+    """Raise RecipeError for a model whose weights in files are named otherwise than those that are divided."""
+    if sharding == "full" and (model.is_mixture or model.family == "adopted"):
+        raise RecipeError(
+            f"train.sharding full of a model of family {model.family} cannot read its checkpoints yet; write sharding: "
+            "none, or choose a dense family of ours"
+        )
 
 
 def identity_values(config: Config) -> dict[str, Any]:
