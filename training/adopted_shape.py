@@ -20,6 +20,10 @@ VOCAB_MULTIPLE = 64
 _CHANGES_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "logits_scale", "lm_head_multiplier")
 
 
+_NUM_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+"""What configs call the experts of a layer: Mixtral, OLMoE and Qwen, DeepSeek."""
+
+
 class AdoptedShape(BaseModel):
     """The shape of an adopted model."""
 
@@ -96,7 +100,7 @@ def shape_of(hf_config: dict[str, Any]) -> AdoptedShape:
 
 def _resting_parameters(model: "PreTrainedModel", values: dict[str, Any]) -> int:
     """Weights of the experts that a token does not meet."""
-    experts = next((values[name] for name in ("num_local_experts", "num_experts") if values.get(name)), None)
+    experts = next((values[name] for name in _NUM_EXPERTS if values.get(name)), None)
     if not experts:
         return 0
     held = sum(p.numel() for name, p in model.named_parameters() if ".experts." in name)

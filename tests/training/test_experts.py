@@ -176,3 +176,17 @@ def test_an_adopted_mixture_multiplies_its_experts_as_ours_do_and_is_listened_to
     adopted = build_model(shape, vocab_size=64, context_length=16, seed=0)
     assert adopted.config._experts_implementation == ours.config._experts_implementation == IMPLEMENTATION
     assert watch_routers(adopted, balance=1.0, z_loss=0.0) is not None
+
+
+def test_experts_of_an_adopted_deepseek_rest_too() -> None:
+    from transformers import CONFIG_MAPPING
+
+    heads = {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+    config = CONFIG_MAPPING["deepseek_v3"](
+        vocab_size=64, hidden_size=32, intermediate_size=48, moe_intermediate_size=16, num_hidden_layers=3,
+        first_k_dense_replace=1, num_attention_heads=2, num_key_value_heads=2, n_group=2, topk_group=1,
+        n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=2, **heads,
+    )  # fmt: skip
+    shape = shape_of(config.to_dict())
+    # Of two layers with experts, six of eight rest, each of three matrices.
+    assert shape.num_non_embedding_parameters - shape.num_active_parameters == 2 * 6 * 3 * 32 * 16
