@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from ingot.infill_tokens import read_infill_vocabulary
 from training.models import EOS_ID
 
-REWRITE_KIND = "infill/1"
+REWRITE_KIND = "infill/2"
+_NUM_MARKS = 4  # <suffix>, <prefix>, <middle> and EOS
 _SHORTEST_PIECE = 8
 """A piece is at least an eighth of the longest one: contexts of every length are met in training."""
 _MASK = (1 << 64) - 1
@@ -55,14 +56,19 @@ class InfillRewrite:
         self._tokenizer.encode_special_tokens = True
 
     def __call__(self, ids_BT: NDArray[np.int64], positions_B: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rows of the same length as they came; the few ids that the infilling tokens push out are not read."""
+        """Rows of the same length as they came; the few ids that the infilling tokens push out are not read.
+
+        A piece at a row's end is cut so that its filling stands before the end.
+        """
         pairs = zip(ids_BT, positions_B.tolist(), strict=True)
         return np.stack([self._row(row, _Draws(self._seed, position)) for row, position in pairs])
 
     def _row(self, ids_T: NDArray[np.int64], draws: "_Draws") -> NDArray[np.int64]:
         written: list[int] = []
         for piece, is_end in self._pieces(ids_T.tolist(), draws):
-            text = self._text(piece) if draws.share() < self._shape.infill_share else ""
+            # Cut to the room that is left: a hole whose filling falls off the row's end teaches nothing.
+            room = max(0, len(ids_T) - len(written) - _NUM_MARKS)
+            text = self._text(piece[:room]) if draws.share() < self._shape.infill_share else ""
             written += self._with_hole(text, draws) if text else [*piece, EOS_ID] if is_end else piece
             if len(written) >= len(ids_T):
                 break

@@ -225,9 +225,24 @@ def test_long_documents_are_cut_into_pieces_that_each_get_a_hole(
     assert len(ends) > 8 and lengths.min() >= 4 and lengths.max() <= 32
 
 
+def test_the_filling_of_a_rows_last_hole_stands_before_its_end(
+    tokenizer: Tokenizer, vocabulary: InfillVocabulary
+) -> None:
+    ids = np.array(tokenizer.encode("dis manibus " * 40).ids)[:101]
+    for shape in (replace(SHAPE, max_piece_tokens=32), SHAPE):
+        rewrite = InfillRewrite(shape, tokenizer.to_str(), seed=1)
+        for position in range(50):
+            written = rewrite(ids[None], np.array([position]))[0].tolist()
+            opens = [place for place, token in enumerate(written) if token in vocabulary.lengths]
+            assert len(opens) == written.count(vocabulary.suffix) > 0
+            for place in opens:
+                stated = vocabulary.lengths.index(written[place]) + 1
+                assert written[place + stated + 1] == 0  # a character is a token here
+
+
 GOLDEN = [
-    [2, 60, 61, 62, 63, 64, 65, 66, 1, 50, 51, 52, 53, 54, 55, 56, 3],
-    [1, 50, 51, 2, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65],
+    [2, 61, 62, 1, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 3, 60, 0],
+    [2, 54, 55, 56, 57, 58, 59, 60, 61, 62, 1, 3, 50, 51, 52, 53, 0],
 ]
 
 
