@@ -15,6 +15,7 @@ from ingot.pictures import Markup, curve_svg, thinned
 from tasks.live_artifacts import LiveArtifact
 from tasks.policies import CURVE_SECONDS
 from tasks.progress import duration
+from training.job import HELDOUT_METRIC
 
 KEY = "training-curve"
 MAX_POINTS = 60
@@ -41,11 +42,18 @@ class TrainingCurve:
         return [self._lines[step] for step in sorted(self._lines)]
 
     def markdown(self) -> str:
-        """Numbers of now, loss and speed as pictures, a few points as a table."""
+        """Numbers of now, loss, held-out bits per byte and speed as pictures, a few points as a table."""
         lines = self.lines
         parts = [f"# Training curve of {self.title}", self._now(lines)]
         loss = _points(lines, "loss")
         parts.append(_image("loss by step", curve_svg({"loss": loss}, title="Loss", y_label="nats per token")))
+        names = sorted({name for line in lines for name in line if name.startswith(HELDOUT_METRIC)})
+        if names:
+            # Of a mixture a curve for each corpus.
+            short = [name.removeprefix(HELDOUT_METRIC).lstrip("_") or "held out" for name in names]
+            curves = {own: _points(lines, name) for own, name in zip(short, names, strict=True)}
+            picture = curve_svg(curves, title="Held-out text", y_label="bits per byte")
+            parts.append(_image("bits per byte of held-out text by step", picture))
         speed = _points(lines, "tokens_per_second")
         if speed:
             picture = curve_svg({"tokens per second": speed}, title="Speed", from_zero=True)
@@ -66,6 +74,9 @@ class TrainingCurve:
         speeds = [float(line["tokens_per_second"]) for line in lines[-_SPEED_LINES:] if line.get("tokens_per_second")]
         facts = [f"**step {last['step']:,}**, loss **{_number(last['loss'], '.4f')}**"]
         facts.append(f"learning rate {_number(last.get('learning_rate', 0.0), '.3g')}")
+        looked = next((line for line in reversed(lines) if line.get(HELDOUT_METRIC) is not None), None)
+        if looked is not None:
+            facts.append(f"**{_number(looked[HELDOUT_METRIC], '.3f')}** bits per byte of held-out text")
         facts.append(f"{tokens:,} of {self.total_tokens:,} tokens")
         if speeds:
             mean = sum(speeds) / len(speeds)

@@ -21,6 +21,8 @@ OUTCOME_FILE = "outcome.json"
 FAILURE_FILE = "failure.json"
 HEARTBEAT_FILE = "heartbeat.json"
 METRICS_FILE = "metrics.jsonl"
+HELDOUT_METRIC = "heldout_bits_per_byte"
+"""Of a mixture followed by _ and the name of a corpus (`training/heldout.py`)."""
 RANKS_LOCK = "ranks.lock"
 
 OnProgress = Callable[[list[dict[str, Any]]], None]

@@ -12,7 +12,6 @@ Draws no random number and changes no weight: a run has the same bits with and w
 and a look at the token files: below a second on the demo. `ingot plan --preflight` does the same.
 """
 
-import contextlib
 import json
 import logging
 import shutil
@@ -48,7 +47,6 @@ WINDOWS = 2
 """Through the model: enough for a mask or a shape that is wrong, cheap where the model is large."""
 LOOKED_AT = 64
 """Windows of step 0 of which those with the most documents are taken."""
-LOGIT_TOKENS = 1024
 ROUNDING = {"float32": 1e-4, "bfloat16": 3e-2}
 """Difference of two computations of one token's loss, over the largest loss where that is above one nat."""
 MOST_UNREAD = 1 / 3
@@ -218,6 +216,7 @@ def token_losses(run: "Run") -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     import torch
 
     from training.documents import document_positions
+    from training.token_nats import token_nats
 
     rows = run.sampler.rank_windows(0, rank=0, num_ranks=run.num_ranks)[:LOOKED_AT]
     positions = run.sampler.rank_positions(0, rank=0, num_ranks=run.num_ranks)[:LOOKED_AT]
@@ -235,8 +234,9 @@ def token_losses(run: "Run") -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     ]
     run.model.eval()  # an adopted model may have dropout, which would draw random numbers
     try:
-        packed = _nats(run, ids_BT, document_positions(ids_BT[:, :-1], end_id) if masked else None)
-        return packed, np.concatenate([_nats(run, piece, None) for piece in pieces])
+        positions_BT = document_positions(ids_BT[:, :-1], end_id) if masked else None
+        packed = token_nats(run, ids_BT, positions_BT, _precision(run))
+        return packed, np.concatenate([token_nats(run, piece, None, _precision(run)) for piece in pieces])
     finally:
         run.model.train()
 
@@ -247,27 +247,6 @@ def piece_bounds(inputs: Sequence[int], masked: bool, end_id: int = EOS_ID) -> l
         return [(0, len(inputs))]
     ends = [place + 1 for place, token in enumerate(inputs) if token == end_id and place + 1 < len(inputs)]
     return list(zip([0, *ends], [*ends, len(inputs)], strict=True))
-
-
-def _nats(run: "Run", ids_BT: Any, positions_BT: Any) -> NDArray[np.float32]:
-    import torch
-    import torch.nn.functional as F
-
-    from training.acceleration import autocast
-
-    # Eager on a GPU: compiled for these shapes it would take minutes.
-    eager = torch.compiler.set_stance("force_eager") if run.device.type == "cuda" else contextlib.nullcontext()
-    nats = []
-    with torch.no_grad(), eager, autocast(run.device, _precision(run)):
-        hidden_BTD = run.model.model(
-            input_ids=ids_BT[:, :-1], position_ids=positions_BT, use_cache=False
-        ).last_hidden_state
-        # In pieces, so that the logits of a large vocabulary take little memory.
-        for hidden_ND, targets_N in zip(
-            hidden_BTD.flatten(0, 1).split(LOGIT_TOKENS), ids_BT[:, 1:].flatten().split(LOGIT_TOKENS), strict=True
-        ):
-            nats.append(F.cross_entropy(run.model.lm_head(hidden_ND).float(), targets_N, reduction="none"))
-    return np.concatenate([part.cpu().numpy() for part in nats])
 
 
 def _precision(run: "Run") -> "Precision":

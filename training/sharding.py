@@ -67,6 +67,14 @@ class Sharded:
         """compute(*inputs) with the model's weights at hand."""
         return self._whole(compute, *inputs)
 
+    def look(self, compute: Callable[..., Any], *inputs: Any) -> Any:
+        """The same without gradients; no backward pass follows, after which the last weights would be let go."""
+        with torch.no_grad():
+            found = self._whole(compute, *inputs)
+        assert isinstance(self._whole, FSDPModule)
+        self._whole.reshard()
+        return found
+
     def keep_parts(self, optimizer: torch.optim.Optimizer) -> None:
         """Have a fresh optimizer of the model's parameters work on this rank's parts of them."""
         for group in optimizer.param_groups:

@@ -63,3 +63,14 @@ def test_a_loss_that_is_not_finite_does_not_break_the_page() -> None:
 def test_before_the_first_step_the_page_says_so() -> None:
     page = TrainingCurve("mini", 10).markdown()
     assert "no step yet" in page and "no points yet" in pictures(page)[0]
+
+
+def test_held_out_bits_per_byte_are_a_picture_of_their_own_and_stand_among_the_numbers() -> None:
+    looked = curve(3)
+    looked.add([{**line(4), "heldout_bits_per_byte": 2.4567}, line(5)])
+    page = looked.markdown()
+    assert "loss **5.9950**" in page and "**2.457** bits per byte of held-out text" in page
+    assert "Held-out text" in pictures(page)[1] and len(pictures(page)) == 3
+    mixed = curve(3)
+    mixed.add([{**line(4), "heldout_bits_per_byte_old": 2.0, "heldout_bits_per_byte_new": 3.0}])
+    assert ">old<" in pictures(mixed.markdown())[1] and ">new<" in pictures(mixed.markdown())[1]

@@ -22,6 +22,7 @@ from training.acceleration import autocast
 from training.documents import document_positions
 from training.energy import energy_meter
 from training.gradients import FlatGradients
+from training.heldout import open_heldout
 from training.job import Job, Outcome
 from training.losses import chunked_loss
 from training.metrics import Heartbeat
@@ -77,6 +78,8 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
     meter = energy_meter(run.device, run.num_ranks) if run.rank == 0 else None
     peak = peak_flops(run.device) * run.num_ranks if run.rank == 0 else 0.0
     flops = flops_per_token(config.model, job.data.vocab_size, config.sequence_length)
+    heldout = open_heldout(run)
+    before_training = heldout.look() if run.start_step == 0 and heldout.is_due(0) else {}
     logged_at, logged_step = time.perf_counter(), run.start_step
 
     for step in range(run.start_step, planned.total_steps):
@@ -112,7 +115,8 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
         done = step + 1
         last = done == planned.total_steps
         saves = last or done % config.checkpoint_every_steps == 0 or done == planned.milestone_step
-        logs = last or done % config.log_every_steps == 0
+        looks = heldout.is_due(done)
+        logs = last or looks or done % config.log_every_steps == 0
         stopping = False
         if saves or logs or step == 0 or done % look_every == 0:
             if bad_step.item() >= 0:
@@ -122,10 +126,15 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
                 raise Diverged(number, _not_finite(number, step_loss.item(), grad_norm.item(), learning_rate))
             # The sum of all ranks' votes: they agree on the step to stop after.
             stopping = stop_votes.item() > 0
+        before = time.perf_counter()
+        seen = heldout.look() if looks else {}
+        logged_at += time.perf_counter() - before
         if run.rank == 0 and (logs or step == 0):
             line = {"loss": step_loss.item(), "learning_rate": learning_rate, "grad_norm": grad_norm.item()}
             if step == 0:
-                run.metrics.write({"step": 0, "loss": line["loss"], "learning_rate": 0.0, "tokens": 0})
+                run.metrics.write(
+                    {"step": 0, "loss": line["loss"], "learning_rate": 0.0, "tokens": 0, **before_training}
+                )
             if logs:
                 seconds = time.perf_counter() - logged_at
                 speed = (done - logged_step) * config.batch_tokens / seconds
@@ -139,6 +148,7 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
                     {
                         "step": done,
                         **line,
+                        **seen,
                         "tokens": tokens,
                         "tokens_per_second": round(speed, 1),
                         "epoch": round(epoch, 4),

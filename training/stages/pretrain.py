@@ -163,6 +163,12 @@ class Config(BaseModel):
     log_every_steps: int = Field(
         default=10, gt=0, description="Steps between lines of metrics.jsonl. Does not change the weights."
     )
+    heldout_every_steps: int | None = Field(
+        default=None,
+        ge=0,
+        description="Steps between looks at the bits per byte of held-out text; 0: none. Unset: ten looks, about 2 % "
+        "of a short run's time. Does not change the weights.",
+    )
     async_checkpoints: bool = Field(
         default=True,
         description="Write checkpoints beside training, from a copy in main memory of three times the weights; false: "
@@ -222,7 +228,7 @@ ADDED_OPTIONS = (
 """Options that came later and do nothing by default: left out of the identity then, so that old runs are found."""
 
 
-WITHOUT_EFFECT = ("checkpoint_every_steps", "log_every_steps", "gpus", "async_checkpoints")
+WITHOUT_EFFECT = ("checkpoint_every_steps", "log_every_steps", "heldout_every_steps", "gpus", "async_checkpoints")
 """Options the final weights do not depend on."""
 
 
