@@ -37,6 +37,7 @@ from training.checkpoints import read_manifest
 from training.job import StageOutput
 from training.plan_actual import ACTUAL_FILE, PLAN_FILE
 from training.preflight import PREFLIGHT_FILE
+from training.stages.pretrain import WITHOUT_EFFECT
 
 MAX_PARAMS = 20
 
@@ -185,7 +186,7 @@ def run_record(
 ) -> RunRecord:
     """What MLflow shows of a training run; kept in the store so that MLflow can be filled again."""
     values = resolved(entry.config)
-    for name in ("gpus", "async_checkpoints"):  # may change between two attempts at one run, which a param must not
+    for name in WITHOUT_EFFECT:  # may change between two attempts at one run, which a param must not
         values.pop(name, None)
     params: dict[str, Any] = {
         "stage": entry.name,
