@@ -92,6 +92,7 @@ def test_prefect_shows_the_training_curve_as_a_picture_and_as_numbers(
     assert "![loss by step](data:image/svg+xml;base64," in page and re.search(
         r"(?m)^\| 16 \| \d\.\d{4} \| [\d,]+ \|", page
     )
+    assert "bits per byte of held-out text" in page
     # Replaced in place: one version of it for each flow run that trained, however often it grew.
     versions = site.prefect("/artifacts/filter", artifacts={"key": {"any_": ["training-curve"]}}, limit=200)
     runs = [version["flow_run_id"] for version in versions]
@@ -145,6 +146,12 @@ def test_mlflow_shows_curves_with_the_steps_and_times_of_the_run_itself(site: Si
     assert again == list(range(6, again[-1] + 1)) and again[-1] >= 10
     assert all(shown[step] < told[step] for step in again)
     assert told.keys() == shown.keys() and again[-1] < max(told)
+    assert history[-1].value < history[0].value
+
+
+def test_mlflow_shows_how_held_out_text_was_learnt(site: Site, training_run: Any) -> None:
+    history = site.mlflow.get_metric_history(training_run.info.run_id, "heldout_bits_per_byte")
+    assert [point.step for point in history] == list(range(0, 17, 2))
     assert history[-1].value < history[0].value
 
 
