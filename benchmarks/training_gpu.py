@@ -27,7 +27,7 @@ from training.stages.pretrain import Config, plan  # noqa: E402
 from training.throughput import flops_per_token, peak_flops  # noqa: E402
 
 BASELINES = Path(__file__).parent / "baselines"
-VOCAB_SIZE = 50_257
+VOCAB_SIZE, TINY_VOCAB_SIZE = 50_257, 512
 ALLOWED_LOSS = 0.10
 """Of tokens/s against the baseline: more than what two runs on one machine differ by."""
 WARM_STEPS, STEPS = 10, 30
@@ -97,13 +97,13 @@ def main() -> int:
 
 def measure(wanted: str, *, rounds: int, peak: float) -> dict[str, dict[str, float]]:
     """Medians of every kind for one shape."""
-    values = SHAPES[wanted]
+    values, vocab_size = SHAPES[wanted], TINY_VOCAB_SIZE if wanted == "tiny" else VOCAB_SIZE
     # One checkpoint, after the last line: what writing costs is measured by training_loop.py.
     steps = {"tokens": STEPS * values["batch_tokens"], "checkpoint_every_steps": STEPS + 1}
     config = Config.model_validate({**values, **steps})
     runs: dict[str, list[Seen]] = {kind: [] for kind in KINDS}
     with tempfile.TemporaryDirectory() as folder:
-        place = make_place(Path(folder), vocab_size=VOCAB_SIZE, num_tokens=min(config.tokens, 2_000_000) + 1)
+        place = make_place(Path(folder), vocab_size=vocab_size, num_tokens=min(config.tokens, 2_000_000) + 1)
         shared: dict[str, Any] = {"threads": physical_cores(), "warm_steps": WARM_STEPS}
         for number in range(rounds):
             for kind in KINDS:
@@ -111,13 +111,13 @@ def measure(wanted: str, *, rounds: int, peak: float) -> dict[str, dict[str, flo
                     runs[kind].append(ours(place, config, name=f"ours-{number}", **shared))
                 else:
                     runs[kind].append(peer(place, config, name=kind, **shared))
-    flops = flops_per_token(config.model, VOCAB_SIZE, config.sequence_length)
+    flops = flops_per_token(config.model, vocab_size, config.sequence_length)
     found = {}
     for kind, seen in runs.items():
         speed = statistics.median(one.tokens_per_second for one in seen)
         memory = max(one.peak_memory_bytes for one in seen)
         found[kind] = {"tokens_per_second": round(speed, 1), "mfu": round(speed * flops / peak, 4),
-                       "peak_memory_bytes": memory, "parameters": plan(config, VOCAB_SIZE).num_parameters}  # fmt: skip
+                       "peak_memory_bytes": memory, "parameters": plan(config, vocab_size).num_parameters}  # fmt: skip
     return found
 
 
