@@ -31,10 +31,12 @@ class TrainingCurve:
         self.title = title
         self.total_tokens = total_tokens
         self._lines: dict[int, Mapping[str, Any]] = {}
+        self._looks: dict[int, Mapping[str, Any]] = {}
 
     def add(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Note new lines; a step that a resumed run repeats replaces the earlier one."""
         self._lines.update((int(line["step"]), line) for line in lines if "step" in line and "loss" in line)
+        self._looks.update((int(line["step"]), line) for line in lines if any(map(_is_look, line)))
 
     @property
     def lines(self) -> list[Mapping[str, Any]]:
@@ -47,13 +49,8 @@ class TrainingCurve:
         parts = [f"# Training curve of {self.title}", self._now(lines)]
         loss = _points(lines, "loss")
         parts.append(_image("loss by step", curve_svg({"loss": loss}, title="Loss", y_label="nats per token")))
-        names = sorted({name for line in lines for name in line if name.startswith(HELDOUT_METRIC)})
-        if names:
-            # Of a mixture a curve for each corpus.
-            short = [name.removeprefix(HELDOUT_METRIC).lstrip("_") or "held out" for name in names]
-            curves = {own: _points(lines, name) for own, name in zip(short, names, strict=True)}
-            picture = curve_svg(curves, title="Held-out text", y_label="bits per byte")
-            parts.append(_image("bits per byte of held-out text by step", picture))
+        if self._looks:
+            parts.append(_heldout_picture([self._looks[step] for step in sorted(self._looks)]))
         speed = _points(lines, "tokens_per_second")
         if speed:
             picture = curve_svg({"tokens per second": speed}, title="Speed", from_zero=True)
@@ -74,9 +71,9 @@ class TrainingCurve:
         speeds = [float(line["tokens_per_second"]) for line in lines[-_SPEED_LINES:] if line.get("tokens_per_second")]
         facts = [f"**step {last['step']:,}**, loss **{_number(last['loss'], '.4f')}**"]
         facts.append(f"learning rate {_number(last.get('learning_rate', 0.0), '.3g')}")
-        looked = next((line for line in reversed(lines) if line.get(HELDOUT_METRIC) is not None), None)
-        if looked is not None:
-            facts.append(f"**{_number(looked[HELDOUT_METRIC], '.3f')}** bits per byte of held-out text")
+        bits = self._looks[max(self._looks)].get(HELDOUT_METRIC) if self._looks else None
+        if bits is not None:
+            facts.append(f"**{_number(bits, '.3f')}** bits per byte of held-out text")
         facts.append(f"{tokens:,} of {self.total_tokens:,} tokens")
         if speeds:
             mean = sum(speeds) / len(speeds)
@@ -114,9 +111,23 @@ class ShownCurve(TrainingCurve):
     def show(self, *, now: bool = False) -> None:
         """Renew the artifact when there is something new."""
         time_is_up = now or time.monotonic() - self._shown_at >= CURVE_SECONDS
-        if time_is_up and len(self._lines) > self._num_shown:
-            self._shown_at, self._num_shown = time.monotonic(), len(self._lines)
+        num_known = len(self._lines) + len(self._looks)
+        if time_is_up and num_known > self._num_shown:
+            self._shown_at, self._num_shown = time.monotonic(), num_known
             self.artifact.show(self.markdown(), self.headline())
+
+
+def _is_look(name: str) -> bool:
+    return name.startswith(HELDOUT_METRIC)
+
+
+def _heldout_picture(looks: Sequence[Mapping[str, Any]]) -> str:
+    """Of a mixture a curve for each corpus."""
+    names = sorted({name for line in looks for name in line if _is_look(name)})
+    short = [name.removeprefix(HELDOUT_METRIC).lstrip("_") or "held out" for name in names]
+    curves = {own: _points(looks, name) for own, name in zip(short, names, strict=True)}
+    picture = curve_svg(curves, title="Held-out text", y_label="bits per byte")
+    return _image("bits per byte of held-out text by step", picture)
 
 
 def _points(lines: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:

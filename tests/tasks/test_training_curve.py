@@ -67,7 +67,7 @@ def test_before_the_first_step_the_page_says_so() -> None:
 
 def test_held_out_bits_per_byte_are_a_picture_of_their_own_and_stand_among_the_numbers() -> None:
     looked = curve(3)
-    looked.add([{**line(4), "heldout_bits_per_byte": 2.4567}, line(5)])
+    looked.add([line(4), {"step": 4, "heldout_bits_per_byte": 2.4567}, line(5)])  # told apart where no line is due
     page = looked.markdown()
     assert "loss **5.9950**" in page and "**2.457** bits per byte of held-out text" in page
     assert "Held-out text" in pictures(page)[1] and len(pictures(page)) == 3

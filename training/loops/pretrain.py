@@ -116,9 +116,9 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
         last = done == planned.total_steps
         saves = last or done % config.checkpoint_every_steps == 0 or done == planned.milestone_step
         looks = heldout.is_due(done)
-        logs = last or looks or done % config.log_every_steps == 0
+        logs = last or done % config.log_every_steps == 0
         stopping = False
-        if saves or logs or step == 0 or done % look_every == 0:
+        if saves or logs or looks or step == 0 or done % look_every == 0:
             if bad_step.item() >= 0:
                 number = int(bad_step.item())
                 if run.spikes is not None and run.spikes.lasted.item():
@@ -129,6 +129,8 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
         before = time.perf_counter()
         seen = heldout.look() if looks else {}
         logged_at += time.perf_counter() - before
+        if run.rank == 0 and seen and not logs:
+            run.metrics.write({"step": done, **seen})
         if run.rank == 0 and (logs or step == 0):
             line = {"loss": step_loss.item(), "learning_rate": learning_rate, "grad_norm": grad_norm.item()}
             if step == 0:
