@@ -43,6 +43,9 @@ from ingot.parquet import read_table
 from ingot.refs import ObjectRef, Ref
 from ingot.storage import Store
 
+MANY_DOCUMENTS = 500_000
+"""From here on the seconds that fresh workers take are worth their memory: after analysing each keeps some 150 MB."""
+
 
 class DecisionsRef(Ref):
     """What was decided about a snapshot: the plan of what to write, the decision record, the numbers."""
@@ -90,6 +93,8 @@ def decide(
         stored = _stored(store, key, {unit.unit for unit in units})
         if stored is not None:
             return stored
+        if census.num_occurrences >= MANY_DOCUMENTS:
+            pool.renew()
         work = judging(place, recipe, census, len(units), salt)
         judged = judge_all(work, units, pool)
         give_back_memory()  # here and below: else the largest array of every step stays with this process

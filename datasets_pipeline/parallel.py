@@ -65,6 +65,10 @@ class Pool(Protocol):
         """
         ...
 
+    def renew(self) -> None:
+        """Fresh workers for old ones, which keep the models and machine code of what they did; between two maps."""
+        ...
+
     def modules(self) -> dict[str, list[str]]:
         """Names of the modules loaded in each worker."""
         ...
@@ -118,6 +122,9 @@ class InProcessPool:
         """As `Pool.map`; a unit that kills the process kills the caller."""
         for unit in units:
             yield run_unit(function, unit)
+
+    def renew(self) -> None:
+        """Nothing: this process goes on."""
 
     def modules(self) -> dict[str, list[str]]:
         """Modules of this process."""
@@ -181,18 +188,26 @@ class DaskPool:
             scheduler_kwargs={"dashboard": False},
         )
         self._client = Client(self._cluster, security=security, set_as_default=False)
-        for _ in range(self.num_workers):
-            self._workers.start(self._cluster.scheduler_address, _REGULAR)
-        try:
-            self._client.wait_for_workers(self.num_workers, timeout=_START_SECONDS)
-        except TimeoutError as error:
-            raise StorageError(
-                f"{self.num_workers} workers did not start within {_START_SECONDS:.0f} s; set INGOT_WORKERS lower, "
-                "or to 0 to run in one process"
-            ) from error
+        self._start_workers()
         # Deaths are reported by us, with the unit; Dask's own words for them are errors without a cure.
         for name in ("distributed.scheduler", "distributed.core", "distributed.worker"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    def _start_workers(self) -> None:
+        names = [self._workers.start(self._cluster.scheduler_address, _REGULAR) for _ in range(self.num_workers)]
+        deadline = time.monotonic() + _START_SECONDS
+        # By name: workers that were ended may be known for a moment.
+        while not self._known_workers().issuperset(names):
+            if time.monotonic() > deadline:
+                raise StorageError(
+                    f"{self.num_workers} workers did not start within {_START_SECONDS:.0f} s; set INGOT_WORKERS lower, "
+                    "or to 0 to run in one process"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _known_workers(self) -> set[str]:
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        return {worker["name"] for worker in workers}
 
     def map(
         self,
@@ -291,6 +306,15 @@ class DaskPool:
         future.release()
         return end
 
+    def renew(self) -> None:
+        """As `Pool.renew`, in a few seconds; workers of an existing scheduler are not ours to end."""
+        if self._cluster is None:
+            return
+        self._workers.stop_all()
+        self._workers.pass_on_lines(at_once=True)
+        self._isolated = None
+        self._start_workers()
+
     def modules(self) -> dict[str, list[str]]:
         """Modules of each worker process."""
         return {str(k): v for k, v in self._client.run(module_names).items()}
@@ -325,7 +349,7 @@ class DaskPool:
             return
         self._isolated = self._workers.start(self._cluster.scheduler_address, _ISOLATED)
         deadline = time.monotonic() + _START_SECONDS
-        while self._isolated not in {w["name"] for w in self._client.scheduler_info(n_workers=-1)["workers"].values()}:
+        while self._isolated not in self._known_workers():
             if time.monotonic() > deadline:
                 raise StorageError(f"worker {self._isolated} did not start within {_START_SECONDS:.0f} s; try again")
             time.sleep(0.05)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from datasets_pipeline.content_order import ContentOrder
-from datasets_pipeline.decide import DecisionsRef
+from datasets_pipeline.decide import MANY_DOCUMENTS, DecisionsRef
 from datasets_pipeline.expectations import breaches
 from datasets_pipeline.flags import flags
 from datasets_pipeline.identity import NO_TOMBSTONES, recipe_values, stage_versions
@@ -62,6 +62,8 @@ def publish_corpus(
     HeldError when the version is not what the recipe expects after the last one.
     """
     give_back_memory()  # what deciding held: this process keeps little while workers write shards
+    if decided.accounting["occurrences"] >= MANY_DOCUMENTS:
+        pool.renew()
     known = versions_of(store, recipe.corpus)
     parent = read(store, recipe.corpus, known[-1]) if known else None
     earlier = {shard.list_digest: shard for shard in parent.identity.shards} if parent else {}

@@ -91,11 +91,12 @@ class WorkerProcesses:
         process.wait()
 
     def stop_all(self) -> None:
-        """End every worker, by force after three seconds."""
-        for process in self._processes.values():
+        """End every worker, by force after three seconds, and forget them."""
+        ending, self._processes = list(self._processes.values()), {}
+        for process in ending:
             process.terminate()
         deadline = time.monotonic() + _STOP_SECONDS
-        for process in self._processes.values():
+        for process in ending:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:

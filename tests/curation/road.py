@@ -140,6 +140,9 @@ class WatchingPool:
             counted[item.worker if isinstance(item, Done) else "killed"] += 1
             yield item
 
+    def renew(self) -> None:
+        self._pool.renew()
+
     def modules(self) -> dict[str, list[str]]:
         return self._pool.modules()
 

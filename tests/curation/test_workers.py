@@ -246,3 +246,15 @@ def answers_http(port: int) -> bool:
         except OSError:
             return False
     return answer.startswith(b"HTTP/") and not answer.startswith((b"HTTP/1.0 404", b"HTTP/1.1 404"))
+
+
+def test_renewed_workers_are_other_processes_and_do_the_same_work(tmp_path: Path) -> None:
+    with open_pool(2, scratch=tmp_path / "pool") as pool:
+        assert isinstance(pool, DaskPool)
+        assert [done.result for done in pool.map(str, [1]) if isinstance(done, Done)] == ["1"]
+        before = pool.worker_pids()
+        pool.renew()
+        after = pool.worker_pids()
+        assert len(after) == 2 and not set(before) & set(after) and not alive(before)
+        assert {done.result for done in pool.map(str, range(9)) if isinstance(done, Done)} == set(map(str, range(9)))
+        assert len(pool.modules()) == 2
