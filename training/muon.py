@@ -37,9 +37,9 @@ class Muon(torch.optim.Optimizer):
         *,
         learning_rate: float,
         betas: tuple[float, float],
-        precision: torch.dtype | None = None,
+        precision: torch.dtype = torch.float32,
     ) -> None:
-        """precision is that of the orthogonalisation; None: bfloat16 on a GPU, float32 elsewhere."""
+        """precision is that of the orthogonalisation; bfloat16 suffices (Keller Jordan's own) and is twice as fast."""
         super().__init__(groups, {"lr": learning_rate, "betas": betas, "eps": 1e-8, "weight_decay": 0.0, "muon": False})
         self.found_inf: torch.Tensor | None = None
         self.precision = precision
@@ -107,13 +107,11 @@ class Muon(torch.optim.Optimizer):
                 taken += num
 
 
-def orthogonalise(matrices_NRC: torch.Tensor, *, precision: torch.dtype | None = None) -> torch.Tensor:
+def orthogonalise(matrices_NRC: torch.Tensor, *, precision: torch.dtype = torch.float32) -> torch.Tensor:
     """For each matrix U S V^T about U V^T: singular values near one, by five steps of Newton-Schulz.
 
     Keller Jordan's quintic rises fastest at zero instead of converging: values end between 0.7 and 1.2.
     """
-    if precision is None:
-        precision = torch.bfloat16 if matrices_NRC.is_cuda else torch.float32
     a, b, c = COEFFICIENTS
     tall = matrices_NRC.shape[-2] > matrices_NRC.shape[-1]
     X = matrices_NRC.to(precision)

@@ -70,10 +70,12 @@ def build_optimizer(
     betas: tuple[float, float],
     weight_decay: float,
     name: OptimizerName = "adamw",
+    bfloat16: bool = False,
 ) -> "torch.optim.Optimizer":
     """Fused AdamW, or Muon for the blocks' matrices and fused AdamW for the rest (`training/muon.py`).
 
-    Weight decay acts on the matrices of the blocks and head, not on embeddings and norms.
+    Weight decay acts on the matrices of the blocks and head, not on embeddings and norms. bfloat16: Muon's matrix
+    products are computed in it; moments and weights stay float32.
     """
     import torch
 
@@ -96,7 +98,9 @@ def build_optimizer(
             {"params": others, "weight_decay": weight_decay},
             {"params": free, "weight_decay": 0.0},
         ]
-        return Muon([group for group in groups if group["params"]], learning_rate=learning_rate, betas=betas)
+        groups = [group for group in groups if group["params"]]
+        precision = torch.bfloat16 if bfloat16 else torch.float32
+        return Muon(groups, learning_rate=learning_rate, betas=betas, precision=precision)
     return torch.optim.AdamW(
         [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}],
         lr=learning_rate,

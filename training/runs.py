@@ -125,6 +125,7 @@ def set_up_run(job: Job, *, rank: int, num_ranks: int, rewrite: Rewrite | None =
         betas=(config.beta1, config.beta2),
         weight_decay=config.weight_decay,
         name=config.optimizer,
+        bfloat16=in_bfloat16(device, config.precision),
     )
     if sharded is not None:
         sharded.keep_parts(optimizer)
