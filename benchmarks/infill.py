@@ -69,8 +69,9 @@ def run(options: argparse.Namespace) -> None:
     first_set, second_set = pairs(options.set), pairs(options.set_second)
     characters = SHORT["characters"] if options.short else FULL_CHARACTERS
     if options.short:
-        first_set = {"train.0.tokens": str(SHORT["tokens"]), **first_set}
-        second_set = {"train.0.tokens": str(SHORT["inscription_tokens"]), **second_set}
+        often = {"train.0.log_every_steps": "2"}  # a curve of some fifty steps
+        first_set = {"train.0.tokens": str(SHORT["tokens"]), **often, **first_set}
+        second_set = {"train.0.tokens": str(SHORT["inscription_tokens"]), **often, **second_set}
     os.environ["ANCIENT_TEXTS"] = str(home / "texts")
     if not (home / "texts/holes/test.jsonl").is_file():
         with timed("files"):
