@@ -25,6 +25,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ingot import manifest, model_versions  # noqa: E402
@@ -144,13 +146,17 @@ def file_digest(name: str) -> str:
 
 
 def ten_parts(lines: Iterable[str]) -> list[float]:
-    """Mean loss of ten equal parts of a run, from the lines of its metrics.jsonl."""
+    """Mean loss of ten equal parts of a run, from the lines of its metrics.jsonl; between its neighbours where a part
+    has no line."""
     entries = [entry for entry in map(json.loads, lines) if "loss" in entry]
     last = entries[-1]["step"]
     parts: list[list[float]] = [[] for _ in range(CURVE_PARTS)]
     for entry in entries:
         parts[min(CURVE_PARTS - 1, entry["step"] * CURVE_PARTS // last)].append(entry["loss"])
-    return [round(mean(part), 4) for part in parts]
+    steps, losses = [entry["step"] for entry in entries], [entry["loss"] for entry in entries]
+    middles = [(number + 0.5) * last / CURVE_PARTS for number in range(CURVE_PARTS)]
+    between = np.interp(middles, steps, losses)
+    return [round(mean(part) if part else float(between[number]), 4) for number, part in enumerate(parts)]
 
 
 def built(name: str) -> Callable[[Path, int], Measured]:
