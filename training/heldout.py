@@ -27,7 +27,7 @@ from training.token_nats import token_nats
 
 LOOKS = 10
 MOST_TOKENS = 65_536
-"""Of all samples together: the mean of so many tokens is known to about 1 %."""
+"""Of all samples together: a look at a long run stays a matter of seconds."""
 SHARE_OF_RUN = 200
 """A sample is at most this part of the tokens that are trained on."""
 DOCUMENT_BYTES = 4096
