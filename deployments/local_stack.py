@@ -83,7 +83,7 @@ def up(settings: Settings, *, start_seconds: float = START_SECONDS) -> StackStat
         for name in (*gone, *reversed(wanted)):
             if name not in kept:
                 _stop_service(settings, name, before)
-        start = _Start(settings, kept, time.monotonic() + start_seconds)
+        start = _Start(settings, before, kept, time.monotonic() + start_seconds)
         try:
             start.run()
         except BaseException:
@@ -189,8 +189,11 @@ def stack_processes(settings: Settings) -> list[psutil.Process]:
 class _Start:
     """One start of what is missing: both servers side by side, the workers and the supervisor once they answer."""
 
-    def __init__(self, settings: Settings, kept: dict[str, ServiceState], end: float) -> None:
+    def __init__(
+        self, settings: Settings, before: StackState, kept: dict[str, ServiceState], end: float
+    ) -> None:
         self.settings = settings
+        self.before = before
         self.states = dict(kept)
         self.end = end
         self.begun = time.monotonic()
@@ -204,16 +207,19 @@ class _Start:
             if name not in self.states:
                 self._launch_server(name)
         waiting = set(self.launched)
-        due = [name for name in services.workers(self.settings) if name not in self.states]
-        while waiting or due:
+        servers_pending = True
+        while waiting or servers_pending:
             for name in sorted(waiting):
                 if self._is_ready(name):
                     waiting.discard(name)
             # Both servers: one that loses its port to another program gets a new one, which the workers are told.
-            if due and not waiting & set(SERVERS):
-                self._launch_workers(due)
+            if servers_pending and not waiting & set(SERVERS):
+                self._stop_workers_of_a_server_that_moved()
+                due = [name for name in services.workers(self.settings) if name not in self.states]
+                if due:
+                    self._launch_workers(due)
                 waiting |= set(due)
-                due = []
+                servers_pending = False
             if time.monotonic() > self.end:
                 raise self._failure(min(waiting), "did not answer in time")
             time.sleep(0.1)
@@ -237,6 +243,14 @@ class _Start:
         write_ports(self.settings, {**remembered, name: port})
         url = services.api_url(port) if name == PREFECT else services.mlflow_url(port)
         self._launch(name, url, port)
+
+    def _stop_workers_of_a_server_that_moved(self) -> None:
+        """A worker learns both addresses when it starts; with an old one it would wait for runs forever."""
+        kept = [name for name in services.workers(self.settings) if name in self.states]
+        if any(self.before.service(name).url != self._url(name) for name in SERVERS):
+            for name in kept:
+                _stop_service(self.settings, name, self.before)
+                del self.states[name]
 
     def _launch_workers(self, names: list[str]) -> None:
         server = self._server()

@@ -127,7 +127,7 @@ def test_a_person_approves_in_the_form_and_a_kill_of_everything_meanwhile_loses_
     for process in processes.find_processes(settings.home, "data"):
         process.kill()
     kill_hard(stack.service("prefect").identity)
-    local_stack.up(settings)
+    server = local_stack.prefect_server(settings, local_stack.up(settings))
     assert server.get(f"/flow_runs/{run_id}")["state_name"] == "Suspended"
     assert answer(server, run_id, decision="approve", name="Bob", reason="reads well") == "ACCEPT"
     run = wait_for(server, run_id, "Completed")

@@ -23,7 +23,6 @@ from deployments import (
     processes,
     scheduled_runs,
     services,
-    stack_state,
 )
 from deployments.local_stack import StackState
 from deployments.prefect_api import Server
@@ -32,6 +31,7 @@ from ingot.settings import Settings
 from tests import door
 from tests.nights import is_next_night
 from tests.stack.conftest import make_settings
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.stack
 TINY = Path(__file__).with_name("tiny_deployments.yaml")
@@ -355,6 +355,14 @@ def test_a_taken_port_is_avoided_and_a_free_one_chosen() -> None:
     assert ports.choose_port([taken]) == taken
 
 
+def test_a_chosen_port_is_never_one_the_system_lends_to_outgoing_connections() -> None:
+    lent = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if not lent.exists():
+        pytest.skip("the system does not say which ports it lends")
+    first, last = map(int, lent.read_text().split())
+    assert not [port for port in (ports.choose_port([]) for _ in range(50)) if first <= port <= last]
+
+
 def test_a_failed_inner_service_is_seen_in_the_log(tmp_path: Path) -> None:
     log = tmp_path / "prefect.log"
     log.write_text("all good\n12:00:00 | ERROR   | prefect.server - Service 'Scheduler' exited unexpectedly\n")
@@ -386,27 +394,35 @@ def test_the_shipped_deployments_are_readable_and_have_one_nightly_that_enqueues
     assert nightly.concurrency_limit.collision_strategy == "ENQUEUE"
 
 
-def test_a_port_lost_between_looking_and_starting_is_answered_with_another_one(
+def test_a_port_lost_between_looking_and_starting_is_answered_with_another_one_that_a_living_worker_is_told(
     stack: StackState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Only Prefect's server is started: it is the one that loses its port.
-    monkeypatch.setattr(services, "workers", lambda settings: ())
+    # Prefect's server loses its port, and one worker is enough to lose its server.
+    monkeypatch.setattr(services, "workers", lambda settings: ("data",))
     looked = ports.is_free
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as other:
-        other.bind((ports.LOOPBACK, 0))
-        other.listen()
-        lost = other.getsockname()[1]
-        settings = make_settings(tmp_path / "home", INGOT_MLFLOW_URI=str(stack.mlflow_url))
-        settings.home.mkdir()
-        stack_state.write_ports(settings, {services.PREFECT: lost})
-        # Another program took the port after it was found free: the look says free, the start fails.
-        monkeypatch.setattr(ports, "is_free", lambda port: port == lost or looked(port))
-        try:
-            state = local_stack.up(settings)
-            assert state.service(services.PREFECT).healthy
-            assert state.service(services.PREFECT).port != lost
-        finally:
-            local_stack.down(settings)
+    settings = make_settings(tmp_path / "home", INGOT_MLFLOW_URI=str(stack.mlflow_url))
+    try:
+        first = local_stack.up(settings)
+        lost = first.service(services.PREFECT).port
+        assert lost is not None
+        # Not the supervisor, but this test is to start Prefect again.
+        kill_hard(first.service(services.SUPERVISOR).identity)
+        kill_hard(first.service(services.PREFECT).identity)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            wait_until(lambda: looked(lost), "the port to be free", 30.0)
+            other.bind((ports.LOOPBACK, lost))
+            other.listen()
+            # Another program took the port after it was found free: the look says free, the start fails.
+            monkeypatch.setattr(ports, "is_free", lambda port: port == lost or looked(port))
+            again = local_stack.up(settings)
+            assert again.service(services.PREFECT).healthy
+            assert again.service(services.PREFECT).port != lost
+            worker = again.service("data").identity
+            assert worker is not None and worker != first.service("data").identity
+            assert processes.is_alive(worker) and not processes.is_alive(first.service("data").identity)
+    finally:
+        local_stack.down(settings)
 
 
 def test_a_lost_port_is_seen_behind_the_traceback_of_the_shutdown_that_follows(tmp_path):
