@@ -47,9 +47,14 @@ def made_on(store: Store, manifest: Manifest, config: TokenizerConfig, *, lender
         return train_tokenizer(store, manifest, config)
     base = named_tokenizer(lender or store, name)
     if lender is not None:
-        for key in lender.list(f"{base.key}/"):
-            store.put_bytes(key, lender.read_bytes(key))
+        copy_tokenizer(base, lender, store)
     return base if config.extend is None else _extended_on(store, manifest, base, config)
+
+
+def copy_tokenizer(tokenizer: TokenizerRef, lender: Store, borrower: Store) -> None:
+    """Put the files of a tokenizer into another store, under the same key."""
+    for key in lender.list(f"{tokenizer.key}/"):
+        borrower.put_bytes(key, lender.read_bytes(key))
 
 
 def find_made(store: Store, manifest: Manifest, config: TokenizerConfig) -> TokenizerRef | None:

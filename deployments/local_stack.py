@@ -214,7 +214,6 @@ class _Start:
                     waiting.discard(name)
             # Both servers: one that loses its port to another program gets a new one, which the workers are told.
             if servers_pending and not waiting & set(SERVERS):
-                self._stop_workers_of_a_server_that_moved()
                 due = [name for name in services.workers(self.settings) if name not in self.states]
                 if due:
                     self._launch_workers(due)
@@ -242,15 +241,18 @@ class _Start:
         self.taken[name].append(port)
         write_ports(self.settings, {**remembered, name: port})
         url = services.api_url(port) if name == PREFECT else services.mlflow_url(port)
+        if url != self.before.service(name).url:
+            self._stop_kept_workers()
         self._launch(name, url, port)
 
-    def _stop_workers_of_a_server_that_moved(self) -> None:
-        """A worker learns both addresses when it starts; with an old one it would wait for runs forever."""
-        kept = [name for name in services.workers(self.settings) if name in self.states]
-        if any(self.before.service(name).url != self._url(name) for name in SERVERS):
-            for name in kept:
+    def _stop_kept_workers(self) -> None:
+        """A worker learns both addresses when it starts; with an old one it would wait for runs forever.
+
+        Before the new address is written down: a kill between would leave nothing to see that it moved.
+        """
+        for name in services.workers(self.settings):
+            if self.states.pop(name, None) is not None:
                 _stop_service(self.settings, name, self.before)
-                del self.states[name]
 
     def _launch_workers(self, names: list[str]) -> None:
         server = self._server()

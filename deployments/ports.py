@@ -48,7 +48,7 @@ def _lent_ports() -> range:
     """The ports of outgoing connections; IANA's range where the system does not say or leaves next to none."""
     with suppress(OSError, ValueError):
         first, last = map(int, _LENT_PORTS.read_text().split())
-        if first - _LOWEST + _HIGHEST - last > 1_000:
+        if max(0, first - _LOWEST) + max(0, _HIGHEST - last) > 1_000:
             return range(first, last + 1)
     return range(49_152, _HIGHEST + 1)
 

@@ -6,6 +6,7 @@ an event can be lost and a process that looks cannot. Takes 80 MB; imports neith
 """
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -99,7 +100,7 @@ class Supervisor:
             self._guarded(chore, self.settings, server)
         if self._reap_due and time.monotonic() >= self._reap_due[0]:
             self._reap_due = self._reap_due[1:]
-            self._guarded(_reap_dead_runs)
+            self._guarded(_reap_dead_runs, self.settings)
 
     def _guarded(self, call: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R | None:
         try:
@@ -123,9 +124,13 @@ def _soon_and_later() -> tuple[float, ...]:
     return (now, now + heartbeats.DEAD_AFTER_SECONDS + PASS_SECONDS)
 
 
-def _reap_dead_runs() -> None:
+def _reap_dead_runs(settings: Settings) -> None:
     """In a process of its own: MLflow's client would stay here with 150 MB."""
-    subprocess.run([sys.executable, "-c", _REAP], check=True, stdin=subprocess.DEVNULL, timeout=120)
+    # MLflow's address as it is now: the one this process began with may be another program's by now.
+    environment = {**os.environ, **local_stack.environment(local_stack.status(settings))}
+    subprocess.run(
+        [sys.executable, "-c", _REAP], check=True, stdin=subprocess.DEVNULL, timeout=120, env=environment
+    )
 
 
 def chores() -> tuple[Chore, ...]:

@@ -25,11 +25,12 @@ def plan(options: Namespace, printer: Printer) -> int:
     """`ingot plan`."""
     from datasets_pipeline.insight.plan import plan as planned
     from datasets_pipeline.parallel import open_pool
+    from tasks.starts import given_tokenizer
 
     order = open_order(options, reads=True)
     settings = open_settings()
     store = open_store(settings)
-    check_options(order.recipe, store, settings, options)
+    start = check_options(order.recipe, store, settings, options)
     known = manifest.versions_of(store, order.recipe.corpus)
     last = manifest.read(store, order.recipe.corpus, known[-1]) if known else None
     pool = open_pool(
@@ -38,10 +39,11 @@ def plan(options: Namespace, printer: Printer) -> int:
     with progress_bars(quiet=printer.as_json) as report, pool as workers:
         found = planned(
             store, order.recipe, settings, workers, now=datetime.now(UTC), share=options.share,
-            at_least=options.files, last=last, on_progress=report,
+            at_least=options.files, last=last, tokenizer=given_tokenizer(store, order.recipe, start),
+            on_progress=report,
         )  # fmt: skip
     _print(found, order.recipe.corpus, bool(known), printer)
-    training, recipe = plan_training(order.recipe, found, store, settings, options)
+    training, recipe = plan_training(order.recipe, start, found, store, settings, options)
     print_training(training, printer)
     checked = run_preflight(recipe, store, settings) if options.preflight else None
     if checked is not None:

@@ -49,8 +49,11 @@ class TrainingPlan:
     """With --max-hours: the stage that was chosen."""
 
 
-def check_options(recipe: Recipe, store: Store, settings: Settings, options: Namespace) -> None:
-    """Refuse what no sample is needed for: a start, GPU or price that is none, options that exclude each other."""
+def check_options(recipe: Recipe, store: Store, settings: Settings, options: Namespace) -> "Start | None":
+    """What the plan's stages start from; None for fresh weights, which a stage that --max-hours chooses has.
+
+    Refuses what no sample is needed for: a start, GPU or price that is none, options that exclude each other.
+    """
     from tasks.starts import begun, find_start
     from training.machine import machine_of
 
@@ -61,19 +64,19 @@ def check_options(recipe: Recipe, store: Store, settings: Settings, options: Nam
                 f"--probe measures this machine, and --gpu {options.gpu} plans for another; leave one of them out"
             )
     prices_of(settings, options)
-    begun(recipe, find_start(store, recipe))
+    start = find_start(store, recipe)
+    begun(recipe, start)
+    return start if options.max_hours is None else None
 
 
 def plan_training(
-    recipe: Recipe, found: "Plan", store: Store, settings: Settings, options: Namespace
+    recipe: Recipe, start: "Start | None", found: "Plan", store: Store, settings: Settings, options: Namespace
 ) -> tuple[TrainingPlan, Recipe]:
     """The plan of the recipe's stages, and the recipe it is for: with --max-hours another than was given."""
-    from tasks.starts import begun, find_start, vocabulary_size
+    from tasks.starts import begun, vocabulary_size
     from training.history import finished_on
     from training.stage_plans import plan_stages
 
-    # With --max-hours the stage is one of fresh weights, whatever the recipe starts from.
-    start = None if options.max_hours is not None else find_start(store, recipe)
     data = data_facts(store, recipe, found, start)
     here = _machine(recipe, found, settings, options)
     fit = None

@@ -26,7 +26,7 @@ from ingot.revision import code_revision
 from ingot.storage import Store
 from tasks.evaluation import champion_options, evaluation_digest
 from tasks.mixtures import known_data
-from tasks.starts import begun, find_start, given_tokenizer
+from tasks.starts import begun, find_start, given_tokenizer, vocabulary_size
 from tasks.training import public_recipe, stage_fingerprint, with_seed
 from training import history
 from training.checkpoints import checkpoint_ref, list_steps, read_manifest
@@ -96,6 +96,7 @@ class _Known:
     versions: Sequence[ModelVersion]
     seconds: Mapping[str, float]
     changes: tuple[str, ...]
+    vocab_size: int
 
     @property
     def champion(self) -> ModelVersion | None:
@@ -130,7 +131,8 @@ def plan_retrain(
     found = manifest.read(store, corpus.corpus, corpus.version)
     newest = versions[-1] if versions else None
     changes = _changes(store, recipe, corpus, found, newest) if newest else ()
-    known = _Known(store, recipe, corpus, found, entries, versions, seconds or {}, changes)
+    vocab_size = vocabulary_size(store, recipe, start)
+    known = _Known(store, recipe, corpus, found, entries, versions, seconds or {}, changes, vocab_size)
     tokenizer = given_tokenizer(store, recipe, start) or find_made(store, found, recipe.tokenizer)
     tokens = find_tokens_by(store, corpus.name, found, tokenizer) if tokenizer else None
     stages, checkpoint = _plan_stages(known, tokens, start.checkpoint if start else None)
@@ -206,8 +208,7 @@ def _plan_stage(
 
 def _timed(known: _Known, entry: NamedConfig, name: str, why: str, *, done: int) -> PlanStep:
     """A stage that runs, with the time its tokens take at the speed of the newest run of its shape."""
-    vocab_size = known.recipe.tokenizer.vocab_size
-    earlier = history.newest_of_shape(known.store, known.entries, resolved(entry), vocab_size)
+    earlier = history.newest_of_shape(known.store, known.entries, resolved(entry), known.vocab_size)
     total = getattr(entry.config, "tokens", None)
     if earlier is None or total is None:
         basis = "not known: no earlier run of this shape"

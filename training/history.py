@@ -7,6 +7,7 @@ began with; reads two small files a stage. No torch.
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import median
@@ -45,7 +46,7 @@ def newest_of_shape(
     registered = [entry for entry in reversed(entries) if entry.verb == "registered"][:_MAX_VERSIONS]
     for entry in registered:
         recipe = entry.details.get("recipe") or {}
-        if (recipe.get("tokenizer") or {}).get("vocab_size") != vocab_size:
+        if vocab_size not in _vocabularies(store, entry.details):
             continue
         for values, key in _stages(store, recipe.get("train") or [], str(entry.details["checkpoint_key"])):
             if all(values.get(name) == stage.get(name) for name in _SHAPE):
@@ -53,6 +54,17 @@ def newest_of_shape(
                 if found is not None:
                     return found
     return None
+
+
+def _vocabularies(store: Store, details: Mapping[str, Any]) -> set[int]:
+    """Sizes of a version's vocabulary: what its recipe asked for, and what it got, from a start or a small corpus."""
+    asked = ((details.get("recipe") or {}).get("tokenizer") or {}).get("vocab_size")
+    found = {int(asked)} if asked else set()
+    used = details.get("tokens_key") or next((part["tokens_key"] for part in details.get("mixture", ())), None)
+    if used is not None:
+        with suppress(IntegrityError, NotFoundError, LookupError):
+            found.add(int(store.read_record(used)["vocab_size"]))
+    return found
 
 
 def _stages(store: Store, stages: list[dict[str, Any]], key: str) -> Iterator[tuple[dict[str, Any], str]]:

@@ -69,7 +69,7 @@ class InfillRewrite:
             # Cut to the room that is left: a hole whose filling falls off the row's end teaches nothing.
             room = max(0, len(ids_T) - len(written) - _NUM_MARKS)
             text = self._text(piece[:room]) if draws.share() < self._shape.infill_share else ""
-            written += self._with_hole(text, draws) if text else [*piece, EOS_ID] if is_end else piece
+            written += self._with_hole(text, room, draws) if text else [*piece, EOS_ID] if is_end else piece
             if len(written) >= len(ids_T):
                 break
         # Tokenized again, what a window's border cut may be a token shorter.
@@ -94,10 +94,14 @@ class InfillRewrite:
         pieces = self._vocabulary.pieces
         return b"".join(pieces[token] or b"" for token in piece).decode(errors="ignore")
 
-    def _with_hole(self, text: str, draws: "_Draws") -> list[int]:
+    def _with_hole(self, text: str, room: int, draws: "_Draws") -> list[int]:
         start, stop = self._span(len(text), draws)
         parts = [text[:start], text[start:stop], text[stop:]]
         prefix, middle, suffix = (found.ids for found in self._tokenizer.encode_batch(parts, add_special_tokens=False))
+        # Cut inside a token, the parts have more tokens than the whole had: what is far from the hole gives way.
+        excess = max(0, len(prefix) + len(middle) + len(suffix) - room)
+        prefix = prefix[max(0, excess - len(suffix)) :]
+        suffix = suffix[: max(0, len(suffix) - excess)]
         names = self._vocabulary
         is_known = draws.share() < self._shape.known_length_share
         before, after = [names.prefix, *prefix], [names.suffix, *suffix]

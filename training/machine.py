@@ -137,7 +137,11 @@ def estimated_memory(config: Config, vocab_size: int, *, on_gpu: bool, ranks: in
         blocks = non_embedding_parameters(model)
         # Embeddings and head stay gathered, and one block comes while another computes; with their gradients.
         held = held / ranks + (parameters - blocks + 2 * blocks / model.layers) * 8
-    return round(held + activations + logits + (0 if on_gpu else CPU_PROCESS_BYTES))
+    if not on_gpu:
+        # A checkpoint written beside training is copied to main memory first: of a GPU's rank that is another memory.
+        copied = parameters * BYTES_IN_A_CHECKPOINT if config.async_checkpoints else 0
+        held += copied + CPU_PROCESS_BYTES
+    return round(held + activations + logits)
 
 
 def checkpoint_bytes(config: Config, vocab_size: int) -> int:

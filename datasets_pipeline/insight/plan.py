@@ -25,7 +25,8 @@ from datasets_pipeline.insight.version_tables import IN_VERSION, read_decisions
 from datasets_pipeline.outcomes import HELDOUT_RULE, NEAR_RULE
 from datasets_pipeline.parallel import Pool
 from datasets_pipeline.publish import publish_corpus
-from datasets_pipeline.tokenizer_sources import made_on
+from datasets_pipeline.tokenizer_sources import copy_tokenizer, made_on
+from datasets_pipeline.tokens import TokenizerRef
 from ingot import manifest, store_identity
 from ingot.config import Expectations, Recipe
 from ingot.ledger import Actor
@@ -113,10 +114,12 @@ def plan(
     share: float = SHARE,
     at_least: int = AT_LEAST,
     last: Manifest | None = None,
+    tokenizer: TokenizerRef | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Plan:
     """Predict a curation of the recipe into this store; last is the newest version of its corpus.
 
+    tokenizer counts the tokens where the recipe's stages take one over; None counts with the one the recipe describes.
     Works in a scratch store that is removed afterwards; nothing is written to `store`.
     """
     recipe = recipe.model_copy(update={"expectations": Expectations(min_documents=0)})
@@ -134,7 +137,7 @@ def plan(
             if part < 1:
                 quarter, small = found, _size_of(place / "store")
                 shutil.rmtree(place)
-        num_tokens = _tokens(store, scratch, recipe, found, pool)
+        num_tokens = _tokens(store, scratch, recipe, tokenizer, found, pool)
         size = _size_of(place / "store")
         grows = _growing(small, size, quarter.bytes, found.bytes)
         return _predicted(store, recipe, settings, scratch, quarter, found, num_tokens, (size - grows, grows), last)
@@ -353,11 +356,16 @@ def _free(store: Store) -> int | None:
     return shutil.disk_usage(place).free
 
 
-def _tokens(store: Store, scratch: Store, recipe: Recipe, run: _Run, pool: Pool) -> float:
-    """Tokens per byte of kept text, by a tokenizer trained on the sample, or the one that the recipe takes over."""
+def _tokens(
+    store: Store, scratch: Store, recipe: Recipe, tokenizer: TokenizerRef | None, run: _Run, pool: Pool
+) -> float:
+    """Tokens per byte of kept text, by this tokenizer, or by the one that the recipe makes of the sample."""
     if not run.published.identity.accounting["kept"]:
         return 0.0
-    tokenizer = made_on(scratch, run.published, recipe.tokenizer, lender=store)
+    if tokenizer is not None:
+        copy_tokenizer(tokenizer, store, scratch)
+    else:
+        tokenizer = made_on(scratch, run.published, recipe.tokenizer, lender=store)
     ref = token_files.tokenize(scratch, recipe.corpus, run.published, tokenizer, pool)
     kept = sum(row["kept_bytes"] for row in run.published.identity.statistics["source"].values())
     return ref.num_tokens / max(1, kept)

@@ -10,7 +10,7 @@ import pytest
 from datasets_pipeline import tokens as token_files
 from datasets_pipeline.parallel import open_pool
 from ingot import ledger, manifest, model_versions, store_identity
-from ingot.config import Recipe, parse_recipe
+from ingot.config import Recipe, parse_recipe, resolved
 from ingot.digests import sha256_hex
 from ingot.errors import IngotError, NotFoundError, RecipeError
 from ingot.model_versions import ModelVersion
@@ -24,6 +24,7 @@ from tasks.retraining import RetrainRequest, check_request, one_line
 from tasks.training import public_recipe, stage_fingerprint, with_seed
 from tests.base import tiny_store
 from training.checkpoints import CheckpointManifest, save_checkpoint
+from training.history import newest_of_shape
 
 BEGAN = 1_767_225_600.0  # 2026-01-01 00:00 UTC
 VALUES: dict[str, Any] = {
@@ -85,7 +86,7 @@ def train(store: Store, what: Recipe, tokens: TokensRef, *, done: int = 10) -> M
         store, "mini", checkpoint_fingerprint=digest, checkpoint_key=checkpoint.key,
         checkpoint_digest=checkpoint.manifest_sha256, evidence={"corpus_root_digest": tokens.corpus_root_digest},
         details={"corpus": tokens.corpus, "recipe": public_recipe(what), "num_tokens": tokens.num_tokens,
-                 "code": {"commit": "0123456789abcdef"}},
+                 "tokens_key": token_files.tokens_manifest_key(tokens), "code": {"commit": "0123456789abcdef"}},
         actor=tiny_store.ACTOR,
     )  # fmt: skip
 
@@ -155,6 +156,16 @@ def test_changed_tokens_run_again_at_the_speed_of_the_last_run_and_say_what_chan
         in found.gate
     )
     assert "fewer than 30 documents are not judged: the verdict will be INCONCLUSIVE" in found.gate
+
+
+def test_a_run_is_found_by_the_vocabulary_it_was_asked_for_and_by_the_one_it_got(store: Store, tmp_path: Path) -> None:
+    tokens = tokenize(store, 1, tmp_path)
+    what = recipe(tokenizer={"vocab_size": 512})
+    train(store, what, tokens)
+    assert tokens.vocab_size == 300  # as if the corpus were too small for more
+    shape, entries = resolved(what.train[0]), ledger.read(store)
+    found = [newest_of_shape(store, entries, shape, vocab_size) for vocab_size in (512, 300, 301)]
+    assert [run is not None for run in found] == [True, True, False]
 
 
 def test_a_new_corpus_version_says_how_many_documents_came(store: Store, tmp_path: Path) -> None:

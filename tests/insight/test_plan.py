@@ -18,7 +18,9 @@ from datasets_pipeline.insight.process_meter import Meter
 from datasets_pipeline.insight.sample import Draw, kind_of
 from datasets_pipeline.parallel import InProcessPool
 from datasets_pipeline.sources.base import FileEntry
+from datasets_pipeline.tokens import TokenizerRef, tokenize, train_tokenizer
 from ingot import manifest
+from ingot.config import TokenizerConfig
 from interface.cli import main
 from tests.curation.pages import RAW_DOCUMENTS, Corpus, recipe_of
 from tests.curation.road import Road
@@ -39,11 +41,12 @@ def planned(
     *,
     at_least: int,
     last: manifest.Manifest | None = None,
+    tokenizer: TokenizerRef | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Plan:
     return plan(
         road.store, road.recipe, road.settings, InProcessPool(), now=NOW, share=0.001, at_least=at_least, last=last,
-        on_progress=on_progress,
+        tokenizer=tokenizer, on_progress=on_progress,
     )  # fmt: skip
 
 
@@ -112,6 +115,13 @@ def test_a_plan_that_reads_everything_is_what_the_run_then_does(road: Road) -> N
     assert found.drops == {n: num for n, num in waterfall.items() if not n.startswith(("dedup", "heldout"))}
     files = Counter(reason for look in night.looks for reason, num in look.reasons.items() for _ in range(num))
     assert found.quarantined == dict(files) and found.tokens > 0
+    # By the tokenizer that a start brings, which is not the recipe's.
+    small = train_tokenizer(road.store, night.manifest, TokenizerConfig(vocab_size=260))
+    of_start = tokenize(road.store, night.ref.name, night.manifest, small, InProcessPool())
+    again = planned(road, at_least=1000, tokenizer=small)
+    per_byte = of_start.num_tokens / of_start.num_bytes
+    assert again.tokens / again.kept_bytes == pytest.approx(per_byte, rel=0.02)
+    assert per_byte > 1.3 * found.tokens / found.kept_bytes
 
 
 def test_the_sample_is_the_same_in_every_run_and_a_part_of_it_is_its_beginning() -> None:

@@ -355,11 +355,14 @@ def test_a_taken_port_is_avoided_and_a_free_one_chosen() -> None:
     assert ports.choose_port([taken]) == taken
 
 
-def test_a_chosen_port_is_never_one_the_system_lends_to_outgoing_connections() -> None:
-    lent = Path("/proc/sys/net/ipv4/ip_local_port_range")
-    if not lent.exists():
-        pytest.skip("the system does not say which ports it lends")
-    first, last = map(int, lent.read_text().split())
+@pytest.mark.parametrize(
+    ("told", "first", "last"), [("32768\t60999", 32768, 60999), ("1024\t60999", 1024, 60999), ("", 49152, 65535)]
+)
+def test_a_chosen_port_is_never_one_the_system_lends_to_outgoing_connections(
+    told: str, first: int, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "range").write_text(told)
+    monkeypatch.setattr(ports, "_LENT_PORTS", tmp_path / "range")
     assert not [port for port in (ports.choose_port([]) for _ in range(50)) if first <= port <= last]
 
 

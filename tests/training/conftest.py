@@ -8,9 +8,10 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -20,6 +21,9 @@ from ingot.refs import TokenShard, TokensRef
 from ingot.storage import Store
 from training.job import FAILURE_FILE, OUTCOME_FILE, Failure, Job, Outcome, StageOutput
 from training.stages.pretrain import Config
+
+if TYPE_CHECKING:
+    from training.runs import Run
 
 SHAKESPEARE = Path(__file__).parents[3] / "shared/data/tasks/tinyshakespeare.txt.gz"
 VOCAB_SIZE = 320
@@ -181,6 +185,7 @@ def _rank(
 
 RankRunner = Callable[..., int]
 GroupRunner = Callable[..., list[int]]
+SetUp = Callable[[Config], "Run"]
 
 
 @pytest.fixture(scope="session")
@@ -233,6 +238,19 @@ def run_ranks(run_rank: RankRunner) -> GroupRunner:
         return [process.exitcode for process in processes]
 
     return run
+
+
+@pytest.fixture
+def set_up(place: Place) -> Iterator[SetUp]:
+    """A run as a rank holds it before its first step, in this process."""
+    import torch
+
+    from training.runs import set_up_run
+
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield lambda config: set_up_run(place.job(config), rank=0, num_ranks=1)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
 
 
 @pytest.fixture(scope="session")

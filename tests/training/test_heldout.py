@@ -1,6 +1,7 @@
 """Held-out bits per byte while a model trains: of the right text, at the right steps, no trace in the weights."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,13 +9,14 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
-from ingot import store_identity
+from ingot import manifest, store_identity
 from ingot.refs import MixtureRef
 from tests.base import tiny_store
-from tests.training.conftest import TINY, GroupRunner, Place, RankRunner
-from training.heldout import sample_of
+from tests.training.conftest import TINY, GroupRunner, Place, RankRunner, SetUp
+from training.heldout import HeldOut, Sample, open_heldout, sample_of
 from training.job import HELDOUT_METRIC
 from training.stages.pretrain import Config
+from training.token_nats import token_nats
 
 TEXT = tiny_store.TEXTS["guide/safety.md"]
 EVERY_FOUR = TINY.model_copy(update={"heldout_every_steps": 4})
@@ -72,11 +74,47 @@ def test_by_default_a_run_looks_ten_times_and_none_where_zero_is_asked_for(
     handbook: Place, run_rank: RankRunner
 ) -> None:
     assert run_rank(handbook.job()) == 0
-    assert list(looks(handbook)) == [0, 2, 4, 6, 8, 10, 12]  # of 12 steps every second
+    assert list(looks(handbook)) == [0, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12]
+    steps = [line["step"] for line in handbook.metrics()]
+    assert steps == sorted(steps)
     with_looks = handbook.weights_sha256()
     never = TINY.model_copy(update={"heldout_every_steps": 0})
     assert run_rank(handbook.job(never, fingerprint="2" * 64)) == 0
     assert not looks(handbook) and handbook.weights_sha256(fingerprint="2" * 64) == with_looks
+
+
+def test_documents_of_a_window_see_each_other_no_more_than_in_training(set_up: SetUp) -> None:
+    run = set_up(TINY.model_copy(update={"document_masking": True}))
+    ids = [5, 6, 7, 0, 8, 9, 0, 10, 11]  # the last token of a window is a target only
+    pieces = [ids[:5], ids[4:8], ids[7:]]
+    nats = [token_nats(run, torch.tensor([piece]), None, None) for piece in pieces]
+    seen = HeldOut(run, [Sample("handbook", np.array([ids]), 1.0)]).look()
+    assert seen[HELDOUT_METRIC] == pytest.approx(np.concatenate(nats).mean() / math.log(2), abs=1e-4)
+    unmasked = replace(run, config=TINY)
+    assert HeldOut(unmasked, [Sample("handbook", np.array([ids]), 1.0)]).look() != seen
+
+
+def test_held_out_text_that_is_damaged_meanwhile_takes_the_curve_and_nothing_else(
+    handbook: Place, run_rank: RankRunner, set_up: SetUp, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run_rank(handbook.job(EVERY_FOUR), crash_at="training.step.before@7") == -9
+    shards = manifest.read(handbook.store, "handbook", 1).identity.shards
+    (shard,) = [shard for shard in shards if shard.split == "heldout"]
+    path = handbook.root / f"shards/{shard.sha256}.parquet"
+    path.chmod(0o644)
+    path.write_bytes(b"PAR1" + path.read_bytes()[4:-1] + b"x")
+    assert run_rank(handbook.job(EVERY_FOUR)) == 0
+    assert list(looks(handbook)) == [0, 4]
+    open_heldout(replace(set_up(EVERY_FOUR), job=handbook.job(EVERY_FOUR)))
+    assert f"no curve of held-out text of handbook@1: shards/{shard.sha256}.parquet" in caplog.text
+
+
+def test_ranks_agree_on_when_to_look_whether_they_have_text_or_not(set_up: SetUp) -> None:
+    run = set_up(EVERY_FOUR)
+    sample = Sample("handbook", np.zeros((1, 9), dtype=np.int64), 1.0)
+    for samples in ([sample], []):
+        assert [done for done in range(13) if HeldOut(run, samples).is_due(done)] == [0, 4, 8, 12]
+    assert HeldOut(run, []).look() == {}
 
 
 def test_a_killed_run_has_seen_the_same(handbook: Place, run_rank: RankRunner) -> None:

@@ -240,6 +240,20 @@ def test_the_filling_of_a_rows_last_hole_stands_before_its_end(
                 assert written[place + stated + 1] == 0  # a character is a token here
 
 
+def test_cuts_inside_tokens_do_not_push_the_filling_off_the_rows_end() -> None:
+    tokenizer = tokenizer_of(["dis manibus sacrum " * 3], vocab_size=300, characters=None)
+    ids = np.array(tokenizer.encode("dis manibus sacrum " * 40, add_special_tokens=False).ids)[:33]
+    rewrite = InfillRewrite(replace(SHAPE, max_span_characters=4, known_length_share=0.0), tokenizer.to_str(), seed=1)
+    names = read_infill_vocabulary(tokenizer.to_str())
+    lengths = set()
+    for position in range(50):
+        written = rewrite(ids[None], np.array([position]))[0].tolist()
+        middle = written[written.index(names.middle_for(None)) + 1 :]
+        assert 0 in middle and 1 <= middle.index(0) <= 4
+        lengths.add(middle.index(0))
+    assert len(lengths) > 1
+
+
 GOLDEN = [
     [2, 61, 62, 1, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 3, 60, 0],
     [2, 54, 55, 56, 57, 58, 59, 60, 61, 62, 1, 3, 50, 51, 52, 53, 0],

@@ -3,9 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,35 +13,22 @@ from ingot import store_identity
 from ingot.errors import DataError, RecipeError, TrainingError, WillNotFitError
 from ingot.storage import Store
 from tests.base import tiny_store
-from tests.training.conftest import TINY, VOCAB_SIZE, Place, RankRunner, tokens_ref, write_shard
+from tests.training.conftest import TINY, VOCAB_SIZE, Place, RankRunner, SetUp, tokens_ref, write_shard
 from training import preflight
 from training.stages.pretrain import Config, plan
 
 MASKED = TINY.model_copy(update={"document_masking": True})
 
 
-@pytest.fixture
-def set_up(place: Place) -> Iterator[Any]:
-    """A run as a rank holds it before its first step, in this process."""
-    import torch
-
-    from training.runs import set_up_run
-
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield lambda config: set_up_run(place.job(config), rank=0, num_ranks=1)
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
-
-
 @pytest.mark.parametrize("config", [TINY, MASKED], ids=["whole windows", "masked by document"])
-def test_packed_windows_have_the_loss_of_their_pieces(set_up: Any, config: Config) -> None:
+def test_packed_windows_have_the_loss_of_their_pieces(set_up: SetUp, config: Config) -> None:
     packed, apart = preflight.token_losses(set_up(config))
     assert packed.shape == apart.shape == (2 * 32,)
     found = preflight.check_packing(packed, apart, precision="float32")
     assert found["largest_difference"] < 1e-5 and 4 < found["packed"] < 8
 
 
-def test_a_mask_that_lets_documents_see_each_other_is_an_error(set_up: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mask_that_lets_documents_see_each_other_is_an_error(set_up: SetUp, monkeypatch: pytest.MonkeyPatch) -> None:
     from training import documents
 
     run = set_up(MASKED)

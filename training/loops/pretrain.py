@@ -129,14 +129,14 @@ def _train_steps(run: Run, stop: threading.Event) -> Outcome:
         before = time.perf_counter()
         seen = heldout.look() if looks else {}
         logged_at += time.perf_counter() - before
-        if run.rank == 0 and seen and not logs:
-            run.metrics.write({"step": done, **seen})
-        if run.rank == 0 and (logs or step == 0):
+        if run.rank == 0 and (logs or seen or step == 0):
             line = {"loss": step_loss.item(), "learning_rate": learning_rate, "grad_norm": grad_norm.item()}
             if step == 0:
                 run.metrics.write(
                     {"step": 0, "loss": line["loss"], "learning_rate": 0.0, "tokens": 0, **before_training}
                 )
+            if seen and not logs:
+                run.metrics.write({"step": done, **seen})
             if logs:
                 seconds = time.perf_counter() - logged_at
                 speed = (done - logged_step) * config.batch_tokens / seconds

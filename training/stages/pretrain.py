@@ -166,7 +166,7 @@ class Config(BaseModel):
     heldout_every_steps: int | None = Field(
         default=None,
         ge=0,
-        description="Steps between looks at the bits per byte of held-out text; 0: none. Unset: ten looks, about 2 % "
+        description="Steps between looks at the bits per byte of held-out text; 0: none. Unset: ten looks, 2 % "
         "of a short run's time. Does not change the weights.",
     )
     async_checkpoints: bool = Field(
