@@ -136,8 +136,10 @@ def ask(verb: str, query: str) -> Any:
 def truth(planted: PlantedStore, verb: str, i: int) -> Any:
     if verb == "why":
         return [{"doc_id": planted.ids[i].hex(), **(planted.decided(i, 2) or {})}]
+    # The generated model has no record of what its steps read.
+    models = [{**model, "read": None} for model in planted.models(i)]
     return {
-        "occurrences": planted.occurrences(i), "versions": planted.versions(i), "models": planted.models(i)
+        "occurrences": planted.occurrences(i), "versions": planted.versions(i), "models": models
     }  # fmt: skip
 
 

@@ -65,7 +65,8 @@ def read_infill_vocabulary(tokenizer_json: str) -> InfillVocabulary:
     if missing:
         raise DataError(
             f"the tokenizer has no {', '.join(missing)}, which infilling writes around a hole; set "
-            "tokenizer.infill_lengths in the recipe, so that they are reserved, and tokenize again"
+            "tokenizer.infill_lengths in the recipe, so that they are reserved, and train with the stage infill, "
+            "which teaches a model to fill holes"
         )
     lengths: list[int] = []
     while middle_of(len(lengths) + 1) in special:

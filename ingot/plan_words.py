@@ -9,8 +9,10 @@ def plan_words(plan: Mapping[str, Mapping[str, Any]]) -> str:
     found = []
     loss, hours, kwh = (plan.get(name) or {} for name in ("loss", "hours", "kwh"))
     if loss.get("actual") is not None:
-        planned = f" (planned {loss['planned']:.2f}, {loss['low']:.2f} to {loss['high']:.2f}: {loss['verdict']})"
-        found.append(f"loss {loss['actual']:.2f} nats a token{planned if loss.get('planned') else ''}")
+        planned = ""
+        if loss.get("planned") is not None:  # nothing predicts the loss of weights that are not fresh
+            planned = f" (planned {loss['planned']:.2f}, {loss['low']:.2f} to {loss['high']:.2f}: {loss['verdict']})"
+        found.append(f"loss {loss['actual']:.2f} nats a token{planned}")
     for row, unit in ((hours, "hours"), (kwh, "kWh")):
         if row.get("actual") is not None:
             planned = f" (planned {row['planned']:.2g})" if row.get("planned") else ""

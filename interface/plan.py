@@ -72,6 +72,7 @@ def _print(found: "Plan", corpus: str, has_versions: bool, printer: Printer) -> 
     rows += [[name, num] for name, num in found.drops.items()]
     rows += [
         ["near-duplicates", found.duplicates if found.duplicates is not None else "not known before a first run"],
+        ["much like held-out ones", found.excluded if found.excluded is not None else "not known before a first run"],
         ["held out", found.heldout],
         ["kept" if found.duplicates is not None else "kept, at most", found.kept],
     ]

@@ -75,7 +75,7 @@ def plan_training(
     """The plan of the recipe's stages, and the recipe it is for: with --max-hours another than was given."""
     from tasks.starts import begun, vocabulary_size
     from training.history import finished_on
-    from training.stage_plans import plan_stages
+    from training.stage_plans import plan_stages, tell_taken_over
 
     data = data_facts(store, recipe, found, start)
     here = _machine(recipe, found, settings, options)
@@ -89,11 +89,21 @@ def plan_training(
         recipe, corpus_tokens=data.tokens, vocab_size=vocab_size, bytes_per_token=data.bytes_per_token,
         runs=finished_on(store, entries, recipe.corpus),
     )  # fmt: skip
+    if fit is not None:
+        for stage in stages:
+            # The stage is not the recipe's.
+            rules = [value.rule.replace("the recipe", "chosen for --max-hours") for value in stage.values]
+            stage.values = [replace(value, rule=rule) for value, rule in zip(stage.values, rules, strict=True)]
     whole = begun(recipe, start)
-    configs = {f"train.{index}": entry for index, entry in enumerate(whole.train)}
+    configs = {f"train.{index}": pair for index, pair in enumerate(zip(whole.train, recipe.train, strict=True))}
     for stage in stages:
-        entry = configs[stage.name]
+        entry, written = configs[stage.name]
         if getattr(entry.config, "model", None) is not None:
+            goes_on = getattr(written.config, "start", None) is not None
+            if goes_on or entry is not whole.train[0]:
+                name = start.name if goes_on and start is not None else "the stage before"
+                given = written.config.model_fields_set
+                tell_taken_over(stage, entry.config, given=given, start=name, vocab_size=vocab_size)
             asked = getattr(entry.config, "gpus", None) or 0
             if options.gpu is None and asked > here.num_gpus:
                 stage.warnings.append(
@@ -267,7 +277,7 @@ def print_training(found: TrainingPlan, printer: Printer) -> None:
         ["tokens", f"{data.tokens:,}", data.tokens_basis],
         ["bytes a token", f"{data.bytes_per_token:.2f}" if data.bytes_per_token else "not known", ""],
         ["documents", f"{data.documents:,}", ""],
-        ["near-duplicates", "not known" if data.duplicates is None else f"{data.duplicates:,}", "dropped before"],
+        ["near-duplicates", "not known" if data.duplicates is None else f"{data.duplicates:,}", "not among them"],
     ]
     rows += [[f"of {name}", f"{num:,}", f"{num / max(1, data.tokens):.1%} of the tokens"]
              for name, num in sorted(data.sources.items(), key=lambda row: -row[1])]  # fmt: skip

@@ -79,7 +79,7 @@ def _key(store: Store, wanted: StartFrom) -> str:
     found = [run for run in known if run.startswith(wanted.run)]
     if len(found) != 1:
         what = "no run begins" if not found else f"{len(found)} runs begin"
-        raise NotFoundError(f"start: {what} with {wanted.run}; `ingot trace model` tells the run of a version")
+        raise NotFoundError(f"start: {what} with {wanted.run}; `ingot trace model NAME/VERSION` tells its run")
     if wanted.at is not None:
         return _before_decay(store, found[0])
     steps = list_steps(store, found[0])

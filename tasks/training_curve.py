@@ -71,9 +71,11 @@ class TrainingCurve:
         speeds = [float(line["tokens_per_second"]) for line in lines[-_SPEED_LINES:] if line.get("tokens_per_second")]
         facts = [f"**step {last['step']:,}**, loss **{_number(last['loss'], '.4f')}**"]
         facts.append(f"learning rate {_number(last.get('learning_rate', 0.0), '.3g')}")
-        bits = self._looks[max(self._looks)].get(HELDOUT_METRIC) if self._looks else None
-        if bits is not None:
-            facts.append(f"**{_number(bits, '.3f')}** bits per byte of held-out text")
+        seen = self._looks[max(self._looks)] if self._looks else {}
+        for name in filter(_is_look, seen):
+            corpus = name.removeprefix(HELDOUT_METRIC).lstrip("_")
+            of = f" of {corpus}" if corpus else ""
+            facts.append(f"**{_number(seen[name], '.3f')}** bits per byte of held-out text{of}")
         facts.append(f"{tokens:,} of {self.total_tokens:,} tokens")
         if speeds:
             mean = sum(speeds) / len(speeds)

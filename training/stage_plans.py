@@ -12,7 +12,7 @@ from training import sizing
 from training.loss_prediction import FinishedRun, LossBand, predict_loss
 from training.sizing import Check
 from training.stage_costs import StageCost
-from training.stages import pretrain
+from training.stages import continued_pretrain, pretrain
 
 MANY_EPOCHS = 4
 """Up to here repeated text is about as good as new: Muennighoff et al. 2023, arXiv:2305.16264."""
@@ -66,6 +66,29 @@ def plan_stage(
     if fresh:
         _tell_sizes(found, config, pretrain.plan(config, vocab_size), tokens)
     return found
+
+
+def tell_taken_over(found: StagePlan, config: pretrain.Config, *, given: set[str], start: str, vocab_size: int) -> None:
+    """What a stage that goes on from other weights will have, told and not judged: the rules are for fresh ones.
+
+    config is the stage with what it takes over filled in, given the fields that the recipe states, start the name of
+    what it goes on from.
+    """
+    planned = pretrain.plan(config, vocab_size)
+    rate = warmup = "taken over from the start"
+    if isinstance(config, continued_pretrain.Config) and config.schedule != "decay_only":
+        rate = f"{continued_pretrain.LEARNING_RATE_SHARE:.0%} of the rate of fresh weights"
+        warmup = f"a {continued_pretrain.WARMUP_SHARE.denominator}th of the steps"
+    found.values += [
+        Planned("start", start, _basis("start" in given, "the stage before")),
+        Planned("parameters", planned.num_parameters, "the start's shape"),
+        Planned("learning_rate", planned.learning_rate, _basis("learning_rate" in given, rate)),
+        Planned("warmup_steps", planned.warmup_steps, _basis("warmup_steps" in given, warmup)),
+        Planned("schedule", _schedule(config), _basis(bool({"decay", "schedule"} & given), "the default")),
+    ]
+    replay = getattr(config, "replay", None)
+    if replay is not None:
+        found.values.append(Planned("replay", f"{replay.share:.0%} of {replay.corpus}", "the recipe"))
 
 
 def _tell_sizes(found: StagePlan, config: pretrain.Config, planned: pretrain.Plan, tokens: int) -> None:

@@ -19,6 +19,7 @@ from datasets_pipeline.acquire import SourceSnapshot, acquire, units_of
 from datasets_pipeline.analyse import analyse
 from datasets_pipeline.curate import check_source_root
 from datasets_pipeline.decide import DecisionsRef, decide
+from datasets_pipeline.heldout import EXCLUDED_REASON
 from datasets_pipeline.insight.process_meter import Cost, Meter, available_bytes
 from datasets_pipeline.insight.sample import AT_LEAST, SHARE, Draw, Kind, kind_of, totals
 from datasets_pipeline.insight.version_tables import IN_VERSION, read_decisions
@@ -66,6 +67,8 @@ class Plan:
     """Documents that no rule drops."""
     duplicates: int | None
     """Documents dropped as near-duplicates; None when nothing says how many."""
+    excluded: int | None
+    """Documents dropped because they are much like one that is held out; None when nothing says how many."""
     heldout: int
     kept: int
     """Without duplicates where they are not known: at most."""
@@ -209,12 +212,15 @@ def _predicted(
     books = run.published.identity.accounting
     if is_whole:
         heldout, kept = float(books["heldout"]), float(books["kept"])
-        duplicates: float | None = passed - heldout - kept
+        waterfall = run.published.identity.statistics["waterfall"]
+        excluded: float | None = float(sum(num for _, reason, num in waterfall if reason == EXCLUDED_REASON))
+        duplicates: float | None = passed - heldout - kept - (excluded or 0.0)
     else:
-        duplicates = passed * _duplicate_share(last) if last is not None and recipe.dedup.near else None
+        shares = _shares_dropped(last) if last is not None and recipe.dedup.near else None
+        duplicates, excluded = (passed * share for share in shares) if shares else (None, None)
         left = passed - (duplicates or 0.0)
         heldout = left * recipe.heldout.share
-        kept = left - heldout
+        kept = max(0.0, left - heldout - (excluded or 0.0))
     kept_bytes = passed_bytes * kept / passed if passed else 0.0
     sampled_text = sum(row["num_bytes"] for row in rows)
     seconds, cpu = _times(quarter, run, total_bytes)
@@ -227,6 +233,7 @@ def _predicted(
         documents=round(documents),
         drops={name: round(num) for name, num in sorted(drops.items(), key=lambda item: -item[1])},
         passed=round(passed), duplicates=None if duplicates is None else round(duplicates),
+        excluded=None if excluded is None else round(excluded),
         heldout=round(heldout), kept=round(kept), kept_bytes=round(kept_bytes), tokens=round(num_tokens * kept_bytes),
         store_bytes=store_bytes,
         seconds={name: round(value, 2) for name, value in seconds.items()},
@@ -290,14 +297,16 @@ def _together(kinds: Mapping[str, Kind]) -> Kind:
     )  # fmt: skip
 
 
-def _duplicate_share(last: Manifest) -> float:
-    """Of the documents that the rules of the last version let through, the share dropped as near-duplicates."""
+def _shares_dropped(last: Manifest) -> tuple[float, float]:
+    """Of the documents that the rules of the last version let through, the shares dropped as near-duplicates and for
+    being much like one that is held out."""
     waterfall = last.identity.statistics["waterfall"]
     near = sum(num for rule, _, num in waterfall if rule == NEAR_RULE)
+    excluded = sum(num for _, reason, num in waterfall if reason == EXCLUDED_REASON)
     passed = last.identity.accounting["documents"] - sum(
         num for rule, _, num in waterfall if rule not in (NEAR_RULE, HELDOUT_RULE)
     )
-    return near / max(1, passed)
+    return near / max(1, passed), excluded / max(1, passed)
 
 
 def _times(quarter: _Run, run: _Run, total_bytes: int) -> tuple[dict[str, float], dict[str, float]]:

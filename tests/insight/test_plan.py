@@ -113,6 +113,8 @@ def test_a_plan_that_reads_everything_is_what_the_run_then_does(road: Road) -> N
     waterfall = {f"{rule}: {reason}": num for rule, reason, num in identity.statistics["waterfall"]}
     assert found.documents == identity.accounting["documents"]
     assert found.drops == {n: num for n, num in waterfall.items() if not n.startswith(("dedup", "heldout"))}
+    assert found.duplicates == sum(num for name, num in waterfall.items() if name.startswith("dedup.near"))
+    assert found.duplicates + found.excluded + found.heldout + found.kept == found.passed
     files = Counter(reason for look in night.looks for reason, num in look.reasons.items() for _ in range(num))
     assert found.quarantined == dict(files) and found.tokens > 0
     # By the tokenizer that a start brings, which is not the recipe's.

@@ -108,3 +108,9 @@ def test_a_loss_is_told_to_lie_within_or_outside_its_band(low: float, verdict: s
     rows = {row[0]: row for row in actual_rows(found)}
     assert rows["hours of training"][1:] == ["4", "2", "0.50", "a probe"]
     assert rows["cost"][1:4] == ["not known", "not known", ""]
+
+
+def test_a_loss_that_nothing_predicted_is_told_alone() -> None:
+    prices = {"per_hour": None, "per_kwh": None}
+    plan = {"prices": prices, "cost": {"hours": 4.0, "speed_basis": "a probe"}, "loss": None}
+    assert plan_words(against_actual(plan, LINES)) == "loss 4.00 nats a token, 2 hours (planned 4), 0.25 kWh"

@@ -73,4 +73,5 @@ def test_held_out_bits_per_byte_are_a_picture_of_their_own_and_stand_among_the_n
     assert "Held-out text" in pictures(page)[1] and len(pictures(page)) == 3
     mixed = curve(3)
     mixed.add([{**line(4), "heldout_bits_per_byte_old": 2.0, "heldout_bits_per_byte_new": 3.0}])
+    assert "**2.000** bits per byte of held-out text of old, **3.000** bits" in mixed.markdown()
     assert ">old<" in pictures(mixed.markdown())[1] and ">new<" in pictures(mixed.markdown())[1]

@@ -27,7 +27,7 @@ from training.adopted_weights import load_adopted
 from training.batches import TokenStream
 from training.checkpoints import checkpoint_ref, read_manifest
 from training.grown_vocabulary import pieces_of
-from training.stage_plans import plan_stages
+from training.stage_plans import plan_stages, tell_taken_over
 from training.stages import continued_pretrain, pretrain
 
 NEW_TEXTS = ["Photosynthese im Chloroplasten der Alpenpflanzen"] * 10 + ["the quick Photosynthese </s> of a plant"] * 5
@@ -304,6 +304,21 @@ def test_a_plan_counts_the_rows_of_the_tokenizer_that_is_taken_over_or_extended(
     assert vocabulary_size(store, recipe(PRETRAIN, tokenizer={"vocab_size": 512}), None) == 512
     (stage,) = plan_stages(taken, corpus_tokens=None, vocab_size=300)
     assert pretrain.plan(taken.train[0].config, 300).num_parameters in [row.value for row in stage.values]
+
+
+def test_a_stage_that_goes_on_is_told_with_its_start_and_what_it_takes_over(base: Path, tmp_path: Path) -> None:
+    store = adopted_place(tmp_path, base).store
+    what = recipe({name: value for name, value in CONTINUED.items() if name != "learning_rate"})
+    start = find_start(store, what)
+    assert start is not None
+    (entry,) = begun(what, start).train
+    (stage,) = plan_stages(what, corpus_tokens=None, vocab_size=300)
+    given = what.train[0].config.model_fields_set
+    tell_taken_over(stage, entry.config, given=given, start=start.name, vocab_size=300)
+    told = {value.name: (value.value, value.rule) for value in stage.values}
+    assert told["start"] == ("adopted/base", "the recipe") and "replay" not in told
+    assert told["parameters"][0] == pretrain.plan(entry.config, 300).num_parameters
+    assert told["learning_rate"] == (entry.config.learning_rate, "25% of the rate of fresh weights")
 
 
 def test_a_plan_in_a_store_of_its_own_borrows_what_is_taken_over(base: Path, tmp_path: Path) -> None:
