@@ -151,7 +151,8 @@ def test_mlflow_shows_curves_with_the_steps_and_times_of_the_run_itself(site: Si
 
 def test_mlflow_shows_how_held_out_text_was_learnt(site: Site, training_run: Any) -> None:
     history = site.mlflow.get_metric_history(training_run.info.run_id, "heldout_bits_per_byte")
-    assert [point.step for point in history] == [0, 2, 4, 5, 7, 8, 10, 12, 13, 15, 16]  # ten of 16, and before the first
+    # Ten of 16 steps, and before the first.
+    assert [point.step for point in history] == [0, 2, 4, 5, 7, 8, 10, 12, 13, 15, 16]
     assert history[-1].value < history[0].value
 
 
