@@ -22,6 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.store_salt import SALT  # noqa: E402
 from datasets_pipeline import tokens as token_files  # noqa: E402
 from datasets_pipeline.curate import curate  # noqa: E402
 from datasets_pipeline.parallel import InProcessPool, Pool  # noqa: E402
@@ -40,8 +41,6 @@ from tasks.starts import begun, find_start  # noqa: E402
 from tasks.training import stage_fingerprint, with_seed  # noqa: E402
 from training.job import StageOutput  # noqa: E402
 
-SALT = "5a17" * 8
-"""Of what is held out: fixed, so that two runs of this script measure the same documents."""
 SCORES_ONLY = {"baselines": [], "num_samples": 0, "max_document_bytes": 4096}
 """Of a document its first 4 KB: long source files would take longer to score than the models to train."""
 

@@ -20,6 +20,7 @@ from itertools import chain, count, islice, repeat
 from pathlib import Path
 
 from benchmarks.large_corpus import SENTENCES_PER_DOCUMENT, real_sentences
+from benchmarks.store_salt import SALT
 from datasets_pipeline.curate import curate
 from datasets_pipeline.parallel import InProcessPool
 from ingot import manifest, store_identity
@@ -101,7 +102,7 @@ def processor_seconds(write: Write, size: int, scratch: Path) -> tuple[float, di
         )
         settings = Settings.from_environment({"INGOT_HOME": str(folder / "home")})
         store = Store(settings.store, scratch_root=settings.scratch)
-        store_identity.initialise(store, salt="5a17" * 8)
+        store_identity.initialise(store, salt=SALT)
         begun = _spent()
         try:
             ref = curate(store, recipe, settings, InProcessPool(), actor=Actor("person", "a benchmark", "declared"))

@@ -26,6 +26,7 @@ from typing import Any
 import pyarrow as pa
 from peers import DOCUMENTS, Peer, labelled_texts, num_megabytes
 from pydantic import ValidationError
+from store_salt import SALT
 
 from datasets_pipeline.acquire import SourceSnapshot, units_of
 from datasets_pipeline.analyse import analyse
@@ -153,7 +154,7 @@ class _Night:
         self.rules = [rule.rule for rule in self.recipe.rules]
         settings = Settings.from_environment({"INGOT_HOME": str(folder / "home"), "INGOT_SOURCE_ROOTS": str(source)})
         self._store = Store(str(folder / "store"), scratch_root=settings.scratch)
-        store_identity.initialise(self._store, salt="5a17" * 8)
+        store_identity.initialise(self._store, salt=SALT)
         self._pool = InProcessPool()
         now = datetime(2026, 11, 28, tzinfo=UTC)
         self._snapshots: list[SourceSnapshot] = [

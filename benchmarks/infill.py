@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ancient_texts import LANGUAGES, literature, prepare
+from benchmarks.store_salt import SALT
 from datasets_pipeline import tokens as token_files
 from datasets_pipeline.curate import curate
 from datasets_pipeline.parallel import Pool, open_pool
@@ -30,7 +31,7 @@ from evaluation.character_ngram import CharacterNgram
 from evaluation.generation import TransformersModel
 from evaluation.infill_scores import InfillScores, error_rate_interval, score_fillings
 from evaluation.infilling import Filling, Hole, Infiller, Options
-from ingot import manifest, registry
+from ingot import manifest, registry, store_identity
 from ingot.config import Recipe, recipe_digest
 from ingot.ledger import Actor
 from ingot.manifest import Manifest
@@ -78,6 +79,7 @@ def run(options: argparse.Namespace) -> None:
             print("\n".join(prepare(home / "texts", literature_characters=characters)))
     settings = Settings.from_environment({**os.environ, "INGOT_HOME": str(home)})
     store = Store(str(home / "store"), scratch_root=home / "scratch")
+    store_identity.initialise(store, salt=SALT)
     first = load_recipe("infill_ancient_texts", first_set)
     second = load_recipe("infill_ancient_texts_inscriptions", second_set)
     numba_cache = home / "numba"

@@ -29,6 +29,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.store_salt import SALT  # noqa: E402
 from ingot import manifest, model_versions, store_identity  # noqa: E402
 from ingot.digests import digest_of  # noqa: E402
 from ingot.model_versions import ModelVersion  # noqa: E402
@@ -43,8 +44,6 @@ MARGIN, LEAST_MARGIN = 0.03, 0.03
 """Share of a value, and nats, bits or rate at least, on both sides of what the seeds gave: other kernels and a package
 more or less stay inside it."""
 CURVE_PARTS = 10
-SALT = "5a17" * 8
-"""Of the stores that recipes are built in."""
 INFILL_CHANGES = ["--short", "--holes", "development"]
 
 

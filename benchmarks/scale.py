@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 
 from benchmarks.large_corpus import planted_pairs, write_corpus
+from benchmarks.store_salt import SALT
 from datasets_pipeline.acquire import units_of
 from datasets_pipeline.analyse import analyse
 from datasets_pipeline.curate import acquire_source, run_provenance, source_counts
@@ -146,7 +147,7 @@ def run(
     store = Store(settings.store, scratch_root=settings.scratch)
     now = datetime.now(UTC)
     # First: whoever asks for the keys of a store without any gives it a salt of its own, and so another draw.
-    salt = bytes.fromhex(store_identity.initialise(store, now=now, salt="5a17" * 8))
+    salt = bytes.fromhex(store_identity.initialise(store, now=now, salt=SALT))
     watch = Watch(looks)
     numba = os.environ.get("NUMBA_CACHE_DIR")
     with (
