@@ -41,7 +41,7 @@ from ingot.refs import CheckpointRef, TokensRef
 from ingot.settings import Settings
 from ingot.storage import Store
 from tasks.starts import begun, find_start
-from tasks.training import stage_fingerprint
+from tasks.training import stage_fingerprint, with_seed
 from training.job import StageOutput
 
 ORDER, BEAM, TOP = 6, 40, 20
@@ -145,7 +145,8 @@ def trained(
     store: Store, home: Path, recipe: Recipe, tokens: TokensRef, start: CheckpointRef | None
 ) -> CheckpointRef:
     """The last checkpoint of a recipe's stages, trained as a flow trains them."""
-    for entry in recipe.train:
+    for given in recipe.train:
+        entry = with_seed(given, recipe)
         digest = stage_fingerprint(entry, recipe, tokens, start)
         output = StageOutput(
             store_root=store.root,
