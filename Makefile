@@ -3,7 +3,7 @@
 # make check  style, types and the fast tests, under two minutes
 # make faults the fault tests with many rounds: twenty minutes, needs root for small disks and Debian's Ceph for S3
 # make recipes  what two cores can train, trained again and held against its evidence: half an hour
-# make bench  curation and training measured, hours; results are in docs/benchmarks.md (PEER=, PRESIDIO=: Pythons with the peers)
+# make bench  curation and training measured, hours; results are in docs/benchmarks.md (PEER=, PRESIDIO=: Pythons with the peers; HELP_PAGES=: translated pages)
 VENV ?= .venv
 MOTO ?= .venv-moto
 BIN := $(VENV)/bin
@@ -40,7 +40,7 @@ bench: install
 	$(BIN)/python benchmarks/minhash.py $(BENCH_PEER)
 	$(BIN)/python benchmarks/documents_to_decisions.py $(BENCH_PEER)
 	$(BIN)/python benchmarks/rule_parity.py
-	$(BIN)/python benchmarks/rule_parity.py --languages
+	$(BIN)/python benchmarks/rules_by_language.py $(if $(HELP_PAGES),--help-pages $(HELP_PAGES))
 	$(BIN)/python benchmarks/near_duplicates.py --raw $(if $(PEER),--peer $(PEER))
 	$(BIN)/python benchmarks/decontamination.py $(BENCH_PEER)
 	$(BIN)/python benchmarks/pii.py $(if $(PRESIDIO),--presidio $(PRESIDIO))

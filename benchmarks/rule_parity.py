@@ -1,25 +1,17 @@
-"""Our rules beside datatrove's filters on the same English text, verdict by verdict; with --languages, shares kept.
+"""Our rules beside datatrove's filters on the same English text, verdict by verdict.
 
     python benchmarks/rule_parity.py [--raw] [--documents 4000] [--megabytes 30]
-    python benchmarks/rule_parity.py --languages
     python benchmarks/rule_parity.py --speed
 
 The first needs datatrove's extra (`pip install 'ingot[datatrove]'`); its tokenizer runs without spaCy's memory zone,
 which changes no word. Each document with another verdict or text is put into a class by what explains it: datatrove's
 filter is run again on our words; when it then agrees, the difference is how words are split.
-
-The second judges the shared glossary (16 languages) and the Helm pages (12) with every rule that has lists or
-thresholds by language and prints the share kept of what is judged, and the points between it and the English originals
-of the same pages: a language has other pages than another, so shares alone would compare pages. Blanks at the ends of
-lines are taken off first: many English pages have them and few translations, and FineWeb takes no line for a sentence
-that ends in one.
 """
 
 import argparse
 import gzip
 import json
 import os
-import re
 import statistics
 import sys
 import tarfile
@@ -51,24 +43,17 @@ RULES: dict[str, ModuleType] = {
     "nemo_heuristics": nemo_heuristics,
 }
 FINEWEB_C4 = {"filter_no_terminal_punct": False}
-# On documentation a brace is a placeholder or code; without this C4 drops every third page in every language.
-OPTIONS: dict[str, dict[str, Any]] = {"c4_quality": {**FINEWEB_C4, "filter_curly_bracket": False}}
-MIN_PAGES = 10
-LINE_END_BLANKS = re.compile(r"[ \t]+$", re.MULTILINE)
 
 
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--languages", action="store_true", help="shares kept per language instead of parity")
     parser.add_argument("--speed", action="store_true", help="MB/s per core of the C4 rule instead of parity")
     parser.add_argument("--documents", type=int, default=100_000, help="English documents to compare, at most")
     parser.add_argument("--megabytes", type=float, default=40.0, help="English text to compare, at most")
     parser.add_argument("--raw", action="store_true", help="raw Markdown and HTML pages instead of near_duplicates")
     options = parser.parse_args()
-    if options.languages:
-        print_languages()
-    elif options.speed:
+    if options.speed:
         print_speed(english(options.documents, options.megabytes, raw=options.raw))
     else:
         print_parity(english(options.documents, options.megabytes, raw=options.raw))
@@ -78,7 +63,7 @@ def english(documents: int, megabytes: float, *, raw: bool) -> list[str]:
     """Texts of the near_duplicates collection, or of raw Markdown and HTML pages as extracted; equal ones once."""
     found: dict[str, None] = {}
     size = 0.0
-    for text in (page.text for page in _raw_pages({"en"})) if raw else _near_duplicates():
+    for text in (page.text for page in raw_pages({"en"})) if raw else _near_duplicates():
         if len(found) >= documents or size > megabytes * 1e6:
             break
         if text not in found:
@@ -104,7 +89,7 @@ class Page(NamedTuple):
     text: str
 
 
-def _raw_pages(languages: set[str] | None, sources: tuple[str, ...] | None = None) -> Iterator[Page]:
+def raw_pages(languages: set[str] | None, sources: tuple[str, ...] | None = None) -> Iterator[Page]:
     """The raw pages in Markdown and HTML."""
     with gzip.open(SHARED / "raw_documents" / "manifest.jsonl.gz") as lines:
         rows = [json.loads(line) for line in lines]
@@ -131,7 +116,8 @@ def _raw_pages(languages: set[str] | None, sources: tuple[str, ...] | None = Non
                     yield Page(source, f"{row['family']}@{row['version']}", language, text)
 
 
-def _table(texts: list[str], languages: list[str]) -> pa.Table:
+def judged_table(texts: list[str], languages: list[str]) -> pa.Table:
+    """What rules read of Markdown texts."""
     num = len(texts)
     media = pa.array(["text/markdown"] * num)
     column = pa.array(texts, pa.large_string())
@@ -178,7 +164,7 @@ def print_parity(texts: list[str]) -> None:
     ]
     size = sum(len(text.encode()) for text in texts) / 1e6
     print(f"{len(texts):,} English documents, {size:.1f} MB\n")
-    table = _table(texts, ["en"] * len(texts))
+    table = judged_table(texts, ["en"] * len(texts))
     print("| rule | datatrove drops | same verdict | same reason | same text | differences |")
     print("|---|---|---|---|---|---|")
     for label, name, published, options in pairs:
@@ -238,55 +224,9 @@ def _class_of(block: Any, text: str, theirs: tuple[str | None, str], reason: str
     return f"{what} ({theirs[0]} / {reason})"
 
 
-def print_languages() -> None:
-    """Shares kept by source and language, with the points to the English originals of the same pages."""
-    pages = list(_raw_pages(None, ("cncf-glossary", "helm-docs")))
-    far: list[str] = []
-    for source in ("cncf-glossary", "helm-docs"):
-        mine = [page for page in pages if page.source == source]
-        table = _table([LINE_END_BLANKS.sub("", page.text) for page in mine], [page.language for page in mine])
-        verdicts = {name: ours(name, table, OPTIONS.get(name, {})) for name in RULES}
-        print(f"\n{source}\n\n| language | pages | {' | '.join(RULES)} |\n|---|---|{'---|' * len(RULES)}")
-        for language in ("en", *sorted({page.language for page in mine} - {"en"})):
-            rows = [k for k, page in enumerate(mine) if page.language == language]
-            names = {mine[k].name for k in rows}
-            originals = [k for k, page in enumerate(mine) if page.language == "en" and page.name in names]
-            cells = []
-            for name in RULES:
-                share, english = _kept(verdicts[name], rows), _kept(verdicts[name], originals)
-                if share is None or english is None:
-                    cells.append("abstains" if share is None else f"{share:.0%}")
-                    continue
-                points = 100 * (share - english)
-                cells.append(f"{share:.0%} ({points:+.0f})" if language != "en" else f"{share:.0%}")
-                if len(rows) >= MIN_PAGES and abs(points) > 10:
-                    reason = _why(verdicts[name], rows, originals)
-                    far.append(f"{source} {language} {name}: {points:+.0f} points, {reason}")
-            print(f"| {language} | {len(rows)} | {' | '.join(cells)} |")
-    print(f"\nfarther than 10 points from English, of languages with {MIN_PAGES} pages and more: {len(far)}")
-    for line in far:
-        print(f"  {line}")
-
-
-Verdict = tuple[list[str | None], list[str], list[bool]]
-
-
-def _kept(verdict: Verdict, rows: list[int]) -> float | None:
-    """Share kept of the rows that are judged."""
-    judged = [k for k in rows if verdict[2][k]]
-    return sum(verdict[0][k] is None for k in judged) / len(judged) if judged else None
-
-
-def _why(verdict: Verdict, rows: list[int], originals: list[int]) -> str:
-    """The reason whose share differs most from English."""
-    here, there = (Counter(str(verdict[0][k]) for k in some if verdict[0][k]) for some in (rows, originals))
-    most = max({*here, *there}, key=lambda r: abs(here[r] / len(rows) - there[r] / len(originals)))
-    return f"{most} {here[most] / len(rows):.0%} beside {there[most] / len(originals):.0%}"
-
-
 def print_speed(texts: list[str]) -> None:
     """Processor time of the C4 rule, as published and as FineWeb sets it, beside datatrove's filter on a part."""
-    table = _table(texts, ["en"] * len(texts))
+    table = judged_table(texts, ["en"] * len(texts))
     size = sum(len(text.encode()) for text in texts) / 1e6
     for label, options in (("as published", {}), ("as FineWeb", FINEWEB_C4)):
         config = c4_quality.Config.model_validate(options)

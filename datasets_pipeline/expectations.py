@@ -29,7 +29,7 @@ def breaches(
     looks: what was found in each source, as a version's provenance has it under `sources`. A source that left the
     recipe was taken out by a person and is not asked about.
     """
-    found = list(_documents(identity, expectations))
+    found = list(_size(identity, last, expectations))
     if last is not None:
         found += _sources(identity, last[1], expectations, looks)
     found += _rules(identity, last, expectations)
@@ -40,7 +40,7 @@ def breaches(
     return found
 
 
-def _documents(identity: Identity, expectations: Expectations) -> Iterator[str]:
+def _size(identity: Identity, last: Last | None, expectations: Expectations) -> Iterator[str]:
     num = identity.accounting["kept"] + identity.accounting["heldout"]
     if num < expectations.min_documents:
         yield (
@@ -49,7 +49,24 @@ def _documents(identity: Identity, expectations: Expectations) -> Iterator[str]:
         )
     least = expectations.min_bytes
     if least is not None and (size := _kept_bytes(identity)) < least:
-        yield f"{size:,} bytes of text are kept (expectations.min_bytes is {least:,})"
+        told = _after(last, f"{_kept_bytes(last[1]):,}" if last else None)
+        yield f"{size:,} bytes of text are kept{told} (expectations.min_bytes is {least:,})"
+    yield from _tokens(identity, last, expectations)
+
+
+def _tokens(identity: Identity, last: Last | None, expectations: Expectations) -> Iterator[str]:
+    least, most, each = expectations.min_tokens, expectations.max_tokens, expectations.bytes_per_token
+    if least is None and most is None:
+        return
+    now = round(_kept_bytes(identity) / each)
+    if least is not None and now < least:
+        broken = f"min_tokens is {least:,}"
+    elif most is not None and now > most:
+        broken = f"max_tokens is {most:,}"
+    else:
+        return
+    told = _after(last, f"{round(_kept_bytes(last[1]) / each):,}" if last else None)
+    yield f"about {now:,} tokens of text are kept{told}, at {each:g} bytes each (expectations.{broken})"
 
 
 def _sources(

@@ -138,6 +138,15 @@ class Expectations(_Section):
         default_factory=dict, description="By id of a rule that edits: places it finds per document, e.g. {pii: 0.5}."
     )
     min_bytes: int | None = Field(default=None, ge=0, description="Bytes of text kept, before edits.")
+    min_tokens: int | None = Field(
+        default=None, ge=0, description="Tokens of text kept, before edits, at bytes_per_token bytes each."
+    )
+    max_tokens: int | None = Field(default=None, ge=0, description="As min_tokens, at the most.")
+    bytes_per_token: float = Field(
+        default=4.0, gt=0.0,
+        description="For min_tokens and max_tokens: a version is judged before it is tokenized. `ingot plan` prints it "
+        "where a version of the corpus was; about 4 for English prose and a large vocabulary.",
+    )  # fmt: skip
     max_drift: float | None = Field(
         default=None, gt=0.0,
         description="Population stability index of each stored distribution against the last version: below 0.1 is no "
@@ -151,6 +160,11 @@ class Expectations(_Section):
 
     @model_validator(mode="after")
     def _can_be_met(self) -> "Expectations":
+        if self.min_tokens is not None and self.max_tokens is not None and self.min_tokens > self.max_tokens:
+            raise Refused(
+                f"{self.min_tokens:,} is above max_tokens ({self.max_tokens:,}), which nothing can meet; swap them",
+                "min_tokens",
+            )
         for field, most in (("max_drop_rate", 1.0), ("max_hits_per_document", None)):
             for rule, value in getattr(self, field).items():
                 if value < 0 or (most is not None and value > most):

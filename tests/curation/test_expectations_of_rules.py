@@ -79,6 +79,26 @@ def test_too_little_text_is_held_on_the_first_night_too(tmp_path: Path) -> None:
         road.run()
 
 
+def test_fewer_or_more_tokens_than_expected_are_held(tmp_path: Path) -> None:
+    road = wiki(tmp_path)
+    statistics = road.run().manifest.identity.statistics
+    size = sum(row["kept_bytes"] for row in statistics["source"].values())
+    few, many = round(size / 2.5) - 1, round(size / 2.5) + 1
+    for expected in ({"min_tokens": few}, {"max_tokens": many}, {"min_tokens": few, "max_tokens": many}):
+        road.values["expectations"] = {**expected, "bytes_per_token": 2.5}
+        assert road.run().ref.reused  # within, and no part of what the version is
+    road.corpus.write("wiki", "more.md", page(900, sentences=8))
+    road.values["expectations"] = {"max_tokens": many, "bytes_per_token": 2.5}
+    reason = held_for(road)
+    assert f"tokens of text are kept after {few + 1:,} in harbour@1, at 2.5 bytes each" in reason
+    assert f"(expectations.max_tokens is {many:,})" in reason
+    for n in range(3):
+        road.corpus.path("wiki", f"{n:03}.md").unlink()
+    road.values["expectations"] = {"min_tokens": few, "bytes_per_token": 2.5}
+    with pytest.raises(HeldError, match=f"expectations.min_tokens is {few:,}"):
+        road.run()
+
+
 def test_drift_names_the_distribution_and_the_version_it_moved_from(tmp_path: Path) -> None:
     road = wiki(tmp_path, max_drift=0.25)
     road.run()
@@ -114,6 +134,7 @@ def test_a_source_whose_share_changes_is_named(tmp_path: Path) -> None:
         ({"max_drop_rate": {"pii": 0.1}}, "rule pii drops nothing with its options; ask with max_hits_per_document"),
         ({"languages": {"German": {"min": 0.1}}}, "'German' is no language code"),
         ({"languages": {"de": {"min": 0.5, "max": 0.1}}}, "0.5 is above max"),
+        ({"min_tokens": 10, "max_tokens": 9}, "10 is above max_tokens"),
     ],
 )
 def test_an_expectation_that_cannot_be_asked_is_refused(

@@ -42,8 +42,8 @@ GOLDEN = {
     "signatures": ("1-unicode14.0.0", "c7c22ccfca3e"),
     "spans": ("pii 4", "735c9ba8570d"),
     "snapshot": ("16e21d5dfc13", "dee5e57c4a09"),
-    "decisions": ("ae82091a0a02", "bb7c31a884a8"),
-    "content": ("ae82091a0a02", "62a669e504d1"),
+    "decisions": ("ea8952cf683c", "46681868751e"),
+    "content": ("ea8952cf683c", "62a669e504d1"),
     "tokens": ("1 0.23.3", "3196aae9642b"),
 }
 

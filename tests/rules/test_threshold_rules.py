@@ -86,6 +86,20 @@ def test_thresholds_can_differ_by_language() -> None:
     assert reasons(gopher_quality, features, **options) == [None, "gopher_short_doc"]
 
 
+def test_a_language_has_thresholds_of_its_own_where_its_words_are_longer_or_fewer() -> None:
+    # 22 signs in 100 words, and 106 marks in 1,000.
+    signs, marks = " ".join(["word"] * 78 + ["+"] * 22), " ".join(["word"] * 894 + ["#"] * 106)
+    for text, code, reason in (
+        (signs, "en", "gopher_below_alpha_threshold"),
+        (signs, "nl", "gopher_below_alpha_threshold"),
+        (signs, "de", None),
+        (signs, "pl", None),
+        (marks, "en", "gopher_too_many_hashes"),
+        (marks, "pl", None),
+    ):
+        assert reasons(gopher_quality, features_of([text], code), min_stop_words=None) == [reason], (code, reason)
+
+
 def test_a_language_without_stop_words_is_judged_only_when_that_check_is_off() -> None:
     with pytest.raises(ValidationError, match="'fi' has no stop-word list"):
         gopher_quality.Config(per_language={"fi": {}})
