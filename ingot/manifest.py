@@ -23,7 +23,7 @@ Split = Literal["train", "heldout"]
 class ShardEntry(BaseModel):
     """One shard of a version, in manifest order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     sha256: str
     split: Split
@@ -38,7 +38,7 @@ class ShardEntry(BaseModel):
 class DecisionsEntry(BaseModel):
     """One decisions object of a version."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     sha256: str
     rows: int
@@ -50,7 +50,7 @@ class DecisionsEntry(BaseModel):
 class Identity(BaseModel):
     """What the version is: a pure function of snapshot, recipe values, tombstones and versions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     manifest_version: int
     corpus: str
@@ -69,7 +69,7 @@ class Identity(BaseModel):
 class Manifest(BaseModel):
     """A manifest as stored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     identity: Identity
     identity_digest: str

@@ -25,7 +25,7 @@ RULE = "override"
 class Override(BaseModel):
     """One decision of a person about the documents of one id, or of the places that a pattern names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     id: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$", description="Id of one document.")
     uri: str | None = Field(default=None, min_length=1, description="Glob on the uri of the primary place: legal/**.")

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 class Ref(BaseModel):
     """Base of all refs: immutable, no unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when first used: an answer needs few of these, and starts sooner.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class ObjectRef(Ref):

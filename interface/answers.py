@@ -14,7 +14,6 @@ from typing import Any
 
 from ingot import adopted, lineage, manifest, model_versions
 from ingot import ledger as records
-from ingot import verify as verification
 from ingot.errors import IngotError, NotFoundError
 from ingot.ledger import Actor
 from ingot.model_card import readings
@@ -234,6 +233,8 @@ def why(options: Namespace, printer: Printer) -> int:
 
 def verify(options: Namespace, printer: Printer) -> int:
     """`ingot verify`: exit code 5 and the name of the first thing that is wrong."""
+    from ingot import verify as verification
+
     store = open_store(open_settings())
     with progress_bars(quiet=printer.as_json) as report:
         result = verification.verify(store, witness=options.head, on_progress=report)

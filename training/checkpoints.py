@@ -34,7 +34,7 @@ KEPT_CHECKPOINTS = 2
 class CheckpointFile(BaseModel):
     """One file of a checkpoint."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str
     size: int
@@ -44,7 +44,7 @@ class CheckpointFile(BaseModel):
 class CheckpointManifest(BaseModel):
     """manifest.json: what makes a folder a checkpoint, and what it was made from."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")  # the store adds writer and attempt
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)  # the store adds writer and attempt
 
     kind: str = "checkpoint"
     fingerprint: str
