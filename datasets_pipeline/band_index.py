@@ -18,6 +18,7 @@ from datasets_pipeline.dedup.bands import BandShape, history_segment
 from datasets_pipeline.dedup.edges import Buckets
 from datasets_pipeline.dedup.ids import id_array, id_keys
 from datasets_pipeline.dedup.minhash import SIGNATURE_VERSION
+from datasets_pipeline.dedup.numbers import numbers_where, order_by_group
 from datasets_pipeline.judged_parts import Judged
 from datasets_pipeline.parallel import Pool, finish_all
 from datasets_pipeline.snapshot import OpenUnit
@@ -76,9 +77,12 @@ def index_documents(
     Raises NotFoundError when a run beside this one merged segments meanwhile; ask again.
     """
     prefix = index_prefix(shape)
-    new = np.flatnonzero(judged.has_words & ~_indexed(store, store.list(f"{prefix}/"), judged.doc_id))
-    new = new.astype(np.int32)
-    tasks = [SegmentUnit(store, shape, places) for places in _grouped(judged, units, new)]
+    is_new = _indexed(store, store.list(f"{prefix}/"), judged.doc_id)
+    np.logical_not(is_new, out=is_new)
+    is_new &= judged.has_words
+    new = numbers_where(is_new)
+    del is_new
+    tasks = (SegmentUnit(store, shape, places) for places in _grouped(judged, units, new))
     for _ in finish_all(pool, write_segment, tasks, "indexing signatures"):
         pass
     _merge_small(store, prefix, shape, pool)
@@ -215,10 +219,10 @@ def _grouped(
 def by_unit(judged: Judged, documents: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """(number of a unit, the documents whose primary occurrence lies in it), ascending."""
     place = judged.place[documents]
-    order = np.argsort(place, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(place[order]) != 0]) if len(order) else np.empty(0, np.int64)
-    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(order)], strict=False):
-        yield int(place[order[start]]), documents[order[start:stop]]
+    order, starts = order_by_group(place, int(place.max(initial=-1)) + 1)
+    del place
+    for number in np.flatnonzero(np.diff(starts)).tolist():
+        yield number, documents[order[starts[number] : starts[number + 1]]]
 
 
 def _merge_small(store: Store, prefix: str, shape: BandShape, pool: Pool) -> None:

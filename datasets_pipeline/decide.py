@@ -21,7 +21,7 @@ from datasets_pipeline.classification_order import class_ranks
 from datasets_pipeline.dedup.clusters import connected_components
 from datasets_pipeline.dedup.edges import PairScores
 from datasets_pipeline.dedup.ids import id_array
-from datasets_pipeline.edited import EditedIds, edited_ids, join_equal_texts
+from datasets_pipeline.edited import edited_ids, join_equal_texts
 from datasets_pipeline.exchange import workplace
 from datasets_pipeline.finished_parts import FinishedPart, FinishUnit, PlanUnit, finish_part, write_plan
 from datasets_pipeline.heldout_neighbours import NeighbourSearch
@@ -99,11 +99,11 @@ def decide(
         judged = judge_all(work, units, pool)
         give_back_memory()  # here and below: else the largest array of every step stays with this process
         verify = PairVerifier(place, judged, units, pool, on_progress)
-        edited, split, near, yielding = _relate(store, recipe, work, judged, units, verify, pool)
+        empty, split, near, yielding = _relate(store, recipe, work, judged, units, verify, pool)
         verify.save()
         threshold = recipe.dedup.near.threshold if recipe.dedup.near else 1.0
         names = tuple(unit.unit for unit in units)
-        tasks = list(_finish_units(work, judged, names, edited, split, near, yielding, threshold))
+        tasks = list(_finish_units(work, judged, names, empty, split, near, yielding, threshold))
         parts: list[FinishedPart | None] = [None] * census.num_parts
         for unit, finished in finish_all(pool, finish_part, tasks, "recording decisions"):
             parts[unit.part] = finished
@@ -166,15 +166,17 @@ def _relate(
     units: list[OpenUnit],
     verify: PairVerifier,
     pool: Pool,
-) -> tuple[EditedIds, np.ndarray, Yielding, Yielding]:
-    """(texts after edits, split int8 [n], documents near a held-out one, near-duplicates that are dropped)."""
+) -> tuple[np.ndarray, np.ndarray, Yielding, Yielding]:
+    """(documents that edits leave empty, split int8 [n], those near a held-out one, near-duplicates to drop)."""
     edited = edited_ids(work, judged, units, pool)
+    empty = edited.document[edited.is_empty]
     eligible = judged.eligible.copy()
-    eligible[edited.document[edited.is_empty]] = False
+    eligible[empty] = False
     edges = near_edges(store, recipe, judged, units, eligible, verify, pool)
     edges = join_equal_texts(edges, edited, judged, eligible)
+    edited = edited.among(edges.left, edges.right)  # nobody asks what the others became
     give_back_memory()
-    cluster = connected_components(len(eligible), edges.left, edges.right).astype(np.int32)
+    cluster = connected_components(len(eligible), edges.left, edges.right)
     cluster[~eligible] = -1
     splits = heldout.split_documents(
         eligible,
@@ -192,20 +194,19 @@ def _relate(
     # Who leaves for being near a held-out document must not be the one in whose favour another is dropped.
     training = eligible & (splits.split == heldout.TRAIN)
     yielding = yielding_documents(recipe, work, judged, edges, training, edited, verify, pool)
-    return edited, splits.split, near, yielding
+    return empty, splits.split, near, yielding
 
 
 def _finish_units(
     work: Judging,
     judged: Judged,
     units: tuple[str, ...],
-    edited: EditedIds,
+    empty: np.ndarray,
     split: np.ndarray,
     near: Yielding,
     yielding: Yielding,
     threshold: float,
 ) -> Iterator[FinishUnit]:
-    empty = edited.document[edited.is_empty]
     for part in range(work.census.num_parts):
         start, stop = judged.part_starts[part : part + 2].tolist()
         mine = empty[(empty >= start) & (empty < stop)] - start

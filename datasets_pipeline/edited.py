@@ -3,11 +3,13 @@
 Reads the text of edited documents only; runs in workers, returns ids.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from datasets_pipeline.dedup.edges import ScoredPairs
+from datasets_pipeline.dedup.numbers import order_by_group
 from datasets_pipeline.edits import apply_spans
 from datasets_pipeline.exchange import Workplace, read_part
 from datasets_pipeline.judged_parts import Judged, Judging
@@ -15,6 +17,8 @@ from datasets_pipeline.normalize import document_id
 from datasets_pipeline.parallel import Pool, finish_all
 from datasets_pipeline.snapshot import OpenUnit
 from ingot.parquet import read_table
+
+_ROWS_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,20 @@ class EditedIds:
     """Documents with edits, ascending by number, and the ids of their texts afterwards."""
 
     document: np.ndarray
-    """int64 [e]"""
+    """int32 [e]"""
     after: np.ndarray
     """S16 [e]; of no meaning where nothing is left."""
     is_empty: np.ndarray
     """bool [e]: nothing is left."""
+
+    def among(self, *documents: np.ndarray) -> "EditedIds":
+        """Of these documents (numbers, in any order) alone."""
+        asked = np.unique(np.concatenate(documents)).astype(np.int32)
+        at = np.searchsorted(self.document, asked)
+        inside = at < len(self.document)
+        at, asked = at[inside], asked[inside]
+        at = at[self.document[at] == asked]
+        return EditedIds(self.document[at], self.after[at], self.is_empty[at])
 
     def after_of(self, judged: Judged, documents: np.ndarray) -> np.ndarray:
         """S16: the id of each document's text after its edits, its own where it has none."""
@@ -55,14 +68,19 @@ def edited_ids(judging: Judging, judged: Judged, units: list[OpenUnit], pool: Po
         for place in places.tolist():
             parts_of.setdefault(place, []).append(part)
     tasks = [EditUnit(judging.place, k, units[k].unit, tuple(parts)) for k, parts in sorted(parts_of.items())]
-    document, after, is_empty = [np.empty(0, np.int64)], [np.empty(0, "S16")], [np.empty(0, bool)]
+    num = judged.num_edited
+    document, after, is_empty = np.empty(num, np.int32), np.empty(num, "S16"), np.empty(num, bool)
+    num = 0
     for _, (part, position, ids, empty) in finish_all(pool, edit_unit, tasks, "editing documents"):
-        document.append(judged.part_starts[part] + position)
-        after.append(ids)
-        is_empty.append(empty)
-    number = np.concatenate(document)
-    order = np.argsort(number)
-    return EditedIds(number[order], np.concatenate(after)[order], np.concatenate(is_empty)[order])
+        mine = slice(num, num + len(ids))
+        document[mine], after[mine], is_empty[mine] = judged.part_starts[part] + position, ids, empty
+        num += len(ids)
+    order = np.argsort(document).astype(np.int32)
+    # Half an id at a time: a second copy of all of them is what this process has no room for.
+    halves = after.view(np.uint64).reshape(-1, 2)
+    for half in halves.T:
+        half[:] = half[order]
+    return EditedIds(document[order], after, is_empty[order])
 
 
 def edit_unit(unit: EditUnit) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -87,20 +105,10 @@ def join_equal_texts(edges: ScoredPairs, edited: EditedIds, judged: Judged, elig
 
     Documents ascend by doc_id. Without these a held-out text could reach training with its addresses replaced.
     """
-    mine = eligible[edited.document] & ~edited.is_empty
-    document, after = edited.document[mine], edited.after[mine]
-    if len(document) == 0:
+    pairs = [_pairs_of_equal_texts(rows, edited, judged, eligible) for rows in _by_after(edited.after)]
+    if not pairs:
         return edges
-    # A text that is not edited may be what another one becomes.
-    wanted = np.unique(after)
-    at = np.minimum(np.searchsorted(judged.doc_id, wanted), len(judged.doc_id) - 1)
-    there = (judged.doc_id[at] == wanted) & eligible[at] & ~np.isin(at, edited.document)
-    document, after = np.r_[document, at[there]], np.r_[after, wanted[there]]
-    order = np.lexsort((document, after))
-    document, after = document[order], after[order]
-    opens = np.r_[True, after[1:] != after[:-1]]
-    owner = document[np.flatnonzero(opens)[np.cumsum(opens) - 1]]
-    left, right = owner[~opens], document[~opens]
+    left, right = (np.concatenate(side) for side in zip(*pairs, strict=True))
     num = len(judged.doc_id)
     old = edges.left * num + edges.right
     new = left * num + right
@@ -111,3 +119,36 @@ def join_equal_texts(edges: ScoredPairs, edited: EditedIds, judged: Judged, elig
     return ScoredPairs(codes[order] // num, codes[order] % num, scores[order])
 
 
+def _by_after(after: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows of ids (S16) in groups of about `_ROWS_AT_ONCE`, equal ids in one group."""
+    if len(after) == 0:
+        return
+    bits = min(16, (len(after) // _ROWS_AT_ONCE).bit_length())
+    group = after.view(">u2")[:: after.itemsize // 2].astype(np.int32) >> (16 - bits)
+    order, starts = order_by_group(group, 1 << bits)
+    del group
+    for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+        if stop > start:
+            yield order[start:stop]
+
+
+def _pairs_of_equal_texts(
+    rows: np.ndarray, edited: EditedIds, judged: Judged, eligible: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(first document of a text, another one with it), int64 each, of some rows of `edited`."""
+    document = edited.document[rows].astype(np.int64)
+    mine = eligible[document] & ~edited.is_empty[rows]
+    document, after = document[mine], edited.after[rows[mine]]
+    # A text that is not edited may be what another one becomes.
+    wanted = np.unique(after)
+    at = np.minimum(np.searchsorted(judged.doc_id, wanted), len(judged.doc_id) - 1)
+    there = (judged.doc_id[at] == wanted) & eligible[at]
+    number = at.astype(np.int32)
+    there &= edited.document[np.minimum(np.searchsorted(edited.document, number), len(edited.document) - 1)] != number
+    document, after = np.r_[document, at[there]], np.r_[after, wanted[there]]
+    order = np.lexsort((document, after))
+    document, after = document[order], after[order]
+    opens = np.ones(len(after), bool)
+    opens[1:] = after[1:] != after[:-1]
+    owner = document[np.flatnonzero(opens)[np.cumsum(opens) - 1]]
+    return owner[~opens], document[~opens]

@@ -17,6 +17,7 @@ from datasets_pipeline.dedup.bands import NEIGHBOUR_SHAPE, BandShape, band_key
 from datasets_pipeline.dedup.edges import PairScores, ScoredPairs, Verify
 from datasets_pipeline.dedup.ids import inverse, order_by_id
 from datasets_pipeline.dedup.minhash import estimate_jaccard_pairs, has_shingles
+from datasets_pipeline.dedup.numbers import numbers_where
 from ingot.errors import DataError, RecipeError
 
 HELDOUT_VERSION = "1"
@@ -145,7 +146,11 @@ def split_documents(
     evaluated = np.sort(evaluated)
     split = np.where(is_eligible, np.int8(TRAIN), np.int8(NOT_ELIGIBLE))
     split[evaluated] = HELDOUT
-    open_documents = np.flatnonzero((split == TRAIN) & (near < 0) & has_words).astype(np.int32)
+    is_open = split == TRAIN
+    is_open &= near < 0
+    is_open &= has_words
+    open_documents = numbers_where(is_open)
+    del is_open
     pairs = candidates(evaluated[has_words[evaluated]], open_documents)
     del open_documents
     found, anchor = nearest_anchors(*pairs, scores)

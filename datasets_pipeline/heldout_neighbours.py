@@ -4,7 +4,7 @@ The signatures of the held-out documents lie in one file that all workers map; t
 are stored, a few units at a time, and no process holds more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -63,11 +63,9 @@ class NeighbourSearch:
         document, anchor, estimate = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return document, anchor, estimate
 
-    def _tasks(self, documents: np.ndarray) -> list[SignatureUnit]:
-        return [
-            SignatureUnit(self._place, self._units[number].unit, self._judged.row[members], members)
-            for number, members in by_unit(self._judged, documents)
-        ]
+    def _tasks(self, documents: np.ndarray) -> Iterator[SignatureUnit]:
+        for number, members in by_unit(self._judged, documents):
+            yield SignatureUnit(self._place, self._units[number].unit, self._judged.row[members], members)
 
 
 def signatures_of(unit: SignatureUnit) -> np.ndarray:

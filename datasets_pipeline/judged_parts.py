@@ -115,7 +115,9 @@ class Judged:
     part_starts: np.ndarray
     """int64 [p + 1]: number of the first document of each part, and of all."""
     edited: tuple[np.ndarray, ...]
-    """int32, by part: the places of its edited documents, in the order of `spread_edits`."""
+    """int32, by part: the places of its edited documents, each once."""
+    num_edited: int
+    """Documents that rules edit."""
 
 
 def judging(place: Workplace, recipe: Recipe, census: Census, units: int, salt: bytes) -> Judging:
@@ -159,6 +161,7 @@ def judge_all(judging: Judging, units: Sequence[OpenUnit], pool: Pool) -> Judged
         any_failed=any(part["any_failed"] for part in parts),
         part_starts=starts,
         edited=tuple(part["edited"] for part in parts),
+        num_edited=sum(part["num_edited"] for part in parts),
     )
 
 
@@ -277,4 +280,5 @@ def judge_part(unit: PartUnit) -> dict[str, Any]:
         "drawn": heldout.draw(documents["doc_id"], salt=judging.salt, share=judging.share),
         "any_failed": bool(failed.any()),
         "edited": np.unique(edited).astype(np.int32),
+        "num_edited": len(edited),
     }

@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from ingot.errors import DataError, StorageError
 logger = logging.getLogger(__name__)
 
 _WINDOW_PER_WORKER = 3
+_NO_MORE: Any = object()
 _START_SECONDS = 120.0
 _POLL_SECONDS = 0.02
 _FETCH_SECONDS = 10.0
@@ -54,12 +55,13 @@ class Pool(Protocol):
     def map(
         self,
         function: Callable[[Any], Any],
-        units: Sequence[Any],
+        units: Iterable[Any],
         *,
         split: Callable[[Any], Sequence[Any]] | None = None,
     ) -> Iterator[Done | Killed]:
         """Yield each unit as it finishes, in no promised order.
 
+        units may be made as they are asked for: a few for each worker are held at a time.
         function is importable and takes one unit. split halves a unit; a unit it cannot halve
         (a list of one) that kills its worker is yielded as Killed. Exceptions of function rise here.
         """
@@ -98,7 +100,7 @@ def open_pool(
 
 
 def finish_all(
-    pool: Pool, function: Callable[[Any], Any], units: Sequence[Any], doing: str
+    pool: Pool, function: Callable[[Any], Any], units: Iterable[Any], doing: str
 ) -> Iterator[tuple[Any, Any]]:
     """(unit, result) as units finish; DataError saying what was being done when one kills its worker."""
     for done in pool.map(function, units):
@@ -115,7 +117,7 @@ class InProcessPool:
     def map(
         self,
         function: Callable[[Any], Any],
-        units: Sequence[Any],
+        units: Iterable[Any],
         *,
         split: Callable[[Any], Sequence[Any]] | None = None,
     ) -> Iterator[Done | Killed]:
@@ -212,7 +214,7 @@ class DaskPool:
     def map(
         self,
         function: Callable[[Any], Any],
-        units: Sequence[Any],
+        units: Iterable[Any],
         *,
         split: Callable[[Any], Sequence[Any]] | None = None,
     ) -> Iterator[Done | Killed]:
@@ -225,18 +227,22 @@ class DaskPool:
     def _map(
         self,
         function: Callable[[Any], Any],
-        units: Sequence[Any],
+        units: Iterable[Any],
         split: Callable[[Any], Sequence[Any]] | None,
     ) -> Iterator[Done | Killed]:
-        waiting = deque(units)
+        waiting = iter(units)
+        is_more = True
         suspects: deque[Any] = deque()
         running: dict[Any, Any] = {}
         window = _WINDOW_PER_WORKER * self.num_workers
         self._deaths = 0
         self._replace_dead()
-        while waiting or running:
-            while waiting and len(running) < window:
-                unit = waiting.popleft()
+        while is_more or running:
+            while is_more and len(running) < window:
+                unit = next(waiting, _NO_MORE)
+                if unit is _NO_MORE:
+                    is_more = False
+                    break
                 running[self._client.submit(run_in_worker, function, unit, pure=False, retries=0)] = unit
             self._workers.pass_on_lines()
             finished = [(future, end) for future in running if (end := _end_of(future)) is not None]

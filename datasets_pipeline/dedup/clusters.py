@@ -60,11 +60,11 @@ class Choice:
 
 
 def connected_components(num_documents: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """int64 [n]: the smallest document of each document's component; a document alone is its own."""
-    from datasets_pipeline.dedup import minhash_kernels
+    """int32 [n]: the smallest document of each document's component; a document alone is its own."""
+    from datasets_pipeline.dedup import number_kernels
 
-    parent = np.arange(num_documents, dtype=np.int64)
-    minhash_kernels.join_roots(parent, left.astype(np.int64), right.astype(np.int64))
+    parent = np.arange(num_documents, dtype=np.int32)
+    number_kernels.join_roots(parent, left.astype(np.int64), right.astype(np.int64))
     return parent
 
 
@@ -164,7 +164,7 @@ def _first_of_group(group: np.ndarray, position: np.ndarray) -> np.ndarray:
 def _group_numbers(major: np.ndarray, minor: np.ndarray) -> np.ndarray:
     """int64 [m]: equal exactly where both values are equal; minor is -1 or more."""
     width = int(minor.max(initial=-1)) + 2
-    return major * width + minor + 1
+    return major.astype(np.int64) * width + minor + 1
 
 
 def _sorted_codes(column: pa.ChunkedArray) -> np.ndarray:

@@ -232,23 +232,3 @@ def count_equal(signatures, left, right, out):
         for k in range(signatures.shape[1]):
             equal += a[k] == b[k]
         out[p] = equal
-
-
-@_jit
-def join_roots(parent, left, right):
-    """Union by smallest index, with path halving; afterwards parent[i] is the smallest member's index."""
-    for e in range(len(left)):
-        a, b = left[e], right[e]
-        while parent[a] != a:
-            parent[a] = parent[parent[a]]
-            a = parent[a]
-        while parent[b] != b:
-            parent[b] = parent[parent[b]]
-            b = parent[b]
-        if a < b:
-            parent[b] = a
-        else:
-            parent[a] = b
-    for i in range(len(parent)):
-        # The root of i is never larger than i, and all smaller ones are flat already.
-        parent[i] = parent[parent[i]]
