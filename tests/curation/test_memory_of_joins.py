@@ -97,7 +97,8 @@ def test_joins_and_components_take_at_most_64_bytes_a_document(
     store = Store(str(tmp_path / "store"))
     units: Any = [SimpleNamespace(unit=f"{n:064x}") for n in range(UNITS)]
     pool: Any = Answers(judged)
-    recipe = parse_recipe({"corpus": "harbour", "sources": [{"source": "folder", "name": "wiki", "uri": str(tmp_path)}]})
+    source = {"source": "folder", "name": "wiki", "uri": str(tmp_path)}
+    recipe = parse_recipe({"corpus": "harbour", "sources": [source]})
     judging: Any = SimpleNamespace(place=Workplace(store, ".tmp/joins"), census=SimpleNamespace(num_parts=1))
     answers = iter([np.zeros(DOCUMENTS, bool), np.ones(DOCUMENTS, bool)])  # nothing is indexed, then all is
     monkeypatch.setattr(band_index, "_indexed", lambda *_: next(answers))
