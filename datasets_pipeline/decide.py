@@ -4,7 +4,7 @@ A pure function of the snapshot, the recipe, the store's salt and the versions o
 rules judge all documents; what they let through is drawn for evaluation and deduplicated. The result
 is stored under its fingerprint, so the same snapshot and recipe are decided once.
 
-Workers hold a part of the documents, or a unit of their texts; this process holds about 64 bytes a document: its id,
+Workers hold a part of the documents, or a unit of their texts; this process holds at most 64 bytes a document: its id,
 its place, and numbers that say what was found out about it.
 """
 
