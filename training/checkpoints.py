@@ -1,7 +1,8 @@
 """Checkpoints in the store: written so that any kill is harmless, verified before any use (CONTRACTS 11).
 
-    checkpoints/<stage fingerprint>/<step>/   a Hugging Face folder, optimizer.safetensors, state.json,
-                                              metrics.jsonl, and manifest.json, which makes it a checkpoint
+    checkpoints/<stage fingerprint>/<step>/   a Hugging Face folder (with an index of the weights, so that no reader
+                                              takes optimizer.safetensors for some), state.json, metrics.jsonl,
+                                              and manifest.json, which makes it a checkpoint
 
 Files go up one by one, the manifest last by put-if-absent: no manifest, no checkpoint. Reading checks
 every size and SHA-256 first; a damaged checkpoint is reported, its manifest is moved aside to

@@ -5,12 +5,15 @@ checkpoint. At most one checkpoint is being written; the next waits for it. What
 training thread when it looks next. The files are those that a run writes which stops for them.
 """
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
@@ -20,6 +23,7 @@ from training.checkpoints import CheckpointManifest, copy_files, key_of, save_ch
 logger = logging.getLogger(__name__)
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+WEIGHTS, INDEX, OPTIMIZER = "model.safetensors", "model.safetensors.index.json", "optimizer.safetensors"
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,29 @@ def write_snapshot(store: Store, model: PreTrainedModel, tokenizer_key: str, sna
     num_bytes = sum(tensor.nbytes for tensors in (snapshot.weights, snapshot.optimizer) for tensor in tensors.values())
     with store.scratch(key, num_bytes) as folder:
         model.save_pretrained(folder, state_dict=dict(snapshot.weights))  # it takes the tensors out of the dict
+        write_index(folder)
         copy_files(store, tokenizer_key, TOKENIZER_FILES, folder)
-        save_file(snapshot.optimizer, folder / "optimizer.safetensors")
+        save_file(snapshot.optimizer, folder / OPTIMIZER)
         for name, data in snapshot.files.items():
             (folder / name).write_bytes(data)
         save_checkpoint(store, folder, snapshot.manifest)
     logger.info("checkpoint of step %d written", snapshot.manifest.step)
+
+
+def write_index(folder: Path) -> None:
+    """Name the file of every weight beside the weights, where `save_pretrained` did not.
+
+    vLLM takes every .safetensors file of a folder without an index for weights, the optimizer's moments too.
+    """
+    if (folder / INDEX).exists():
+        return
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        names = sorted(file.keys())
+    with open(folder / WEIGHTS, "rb") as raw:
+        header_bytes = 8 + int.from_bytes(raw.read(8), "little")
+    total = (folder / WEIGHTS).stat().st_size - header_bytes
+    index = {"metadata": {"total_size": total}, "weight_map": dict.fromkeys(names, WEIGHTS)}
+    (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
 class Saver:

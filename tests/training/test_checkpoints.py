@@ -95,6 +95,18 @@ def test_a_run_without_any_checkpoint_simply_begins(place: Place) -> None:
     assert newest_valid(place.store, "d" * 64, expected={}) is None
 
 
+def test_an_index_keeps_readers_from_taking_the_moments_for_weights(killed: Place) -> None:
+    from safetensors.torch import load_file
+
+    folder = killed.root / f"checkpoints/{'e' * 64}/{STEPS[1]}"
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    sizes = {name: tensor.nbytes for name, tensor in load_file(folder / "model.safetensors").items()}
+    assert index == {
+        "metadata": {"total_size": sum(sizes.values())},
+        "weight_map": dict.fromkeys(sizes, "model.safetensors"),
+    }
+
+
 def test_the_manifest_says_what_the_checkpoint_was_made_from(killed: Place) -> None:
     manifest = read_manifest(killed.store, f"checkpoints/{'e' * 64}/{STEPS[1]}")
     assert [file.name for file in manifest.files] == [
@@ -102,6 +114,7 @@ def test_the_manifest_says_what_the_checkpoint_was_made_from(killed: Place) -> N
         "generation_config.json",
         "metrics.jsonl",
         "model.safetensors",
+        "model.safetensors.index.json",
         "optimizer.safetensors",
         "state.json",
         "tokenizer.json",
