@@ -17,7 +17,9 @@ from training.router import watch_routers
 from training.runs import set_up_run
 from training.stages.pretrain import Config
 
-SHAPE = ModelConfig(family="olmoe", layers=2, width=32, heads=2, experts=4, experts_per_token=2, expert_width=24)
+SHAPE = ModelConfig(
+    family="olmoe", layers=2, width=32, heads=2, experts=4, experts_per_token=2, expert_width=24, tie_embeddings=False
+)
 MIXTURE = TINY.model_copy(update={"model": SHAPE})
 
 

@@ -56,6 +56,7 @@ def test_every_family_is_counted_and_opens_anywhere_as_it_was_saved(family: str,
     from training.experts import stack_experts
 
     experts = {"experts": 5, "experts_per_token": 3} if family in ("mixtral", "olmoe", "qwen3_moe") else {}
+    shape = {"tie_embeddings": family != "olmoe", **shape}
     config = ModelConfig(family=family, layers=2, width=64, heads=4, **shape, **experts)
     model = build_model(config, vocab_size=300, context_length=16, seed=0).eval()
     assert sum(p.numel() for p in model.parameters()) == num_parameters(config, 300)
@@ -75,7 +76,8 @@ def test_every_family_is_counted_and_opens_anywhere_as_it_was_saved(family: str,
 
 
 def test_a_token_meets_the_experts_it_is_sent_through_and_no_other() -> None:
-    mixture = ModelConfig(family="olmoe", layers=2, width=64, heads=2, experts=8, experts_per_token=2, expert_width=96)
+    shape = {"experts": 8, "experts_per_token": 2, "expert_width": 96}
+    mixture = ModelConfig(family="mixtral", layers=2, width=64, heads=2, **shape)
     idle = 2 * 6 * 3 * 64 * 96
     assert num_parameters(mixture, 300) - active_parameters(mixture, 300) == idle
     dense = ModelConfig(family="llama", layers=2, width=64, heads=2)
@@ -93,6 +95,7 @@ def test_a_token_meets_the_experts_it_is_sent_through_and_no_other() -> None:
     ("values", "message"),
     [
         ({"family": "olmoe"}, "give `experts`, for example 8"),
+        ({"family": "olmoe", "experts": 4}, "vLLM finds none where embeddings are tied; set tie_embeddings: false"),
         ({"family": "llama", "experts": 8}, "experts of family llama, which is dense; take it out"),
         ({"family": "mixtral", "experts": 4, "experts_per_token": 5}, "experts_per_token 5 of 4 experts"),
         ({"family": "mixtral", "experts": 4, "mlp_width": 64}, "its blocks are experts, set expert_width"),
@@ -108,7 +111,7 @@ def test_a_dense_shape_is_known_by_what_it_was_before_there_were_experts() -> No
     assert list(identity_of_model(dense.model_dump())) == [
         "family", "layers", "width", "heads", "kv_heads", "mlp_width", "tie_embeddings", "init_std"
     ]  # fmt: skip
-    mixture = ModelConfig(family="olmoe", layers=1, width=64, experts=8)
+    mixture = ModelConfig(family="mixtral", layers=1, width=64, experts=8)
     assert identity_of_model(mixture.model_dump())["experts"] == 8
 
 

@@ -92,7 +92,7 @@ def test_a_rate_far_off_two_rules_is_refused_for_a_large_model_and_noted_for_a_s
 
 
 def test_the_rate_of_a_mixture_is_judged_by_the_weights_that_a_token_meets() -> None:
-    shape = {"family": "olmoe", "layers": 12, "width": 768, "experts": 128}
+    shape = {"family": "olmoe", "layers": 12, "width": 768, "experts": 128, "tie_embeddings": False}
     config = Config.model_validate({"model": shape, "tokens": 2_000_000_000, "batch_tokens": 131_072})
     assert preflight.check_rate(config, plan(config, 4096))["verdict"] == "accepted"
 
