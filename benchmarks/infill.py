@@ -79,7 +79,8 @@ def run(options: argparse.Namespace) -> None:
             print("\n".join(prepare(home / "texts", literature_characters=characters)))
     settings = Settings.from_environment({**os.environ, "INGOT_HOME": str(home)})
     store = Store(str(home / "store"), scratch_root=home / "scratch")
-    store_identity.initialise(store, salt=SALT)
+    if store_identity.initialise(store, salt=SALT) != SALT:
+        raise SystemExit(f"the store in {home} holds other documents out than this measures; name another --home")
     first = load_recipe("infill_ancient_texts", first_set)
     second = load_recipe("infill_ancient_texts_inscriptions", second_set)
     numba_cache = home / "numba"

@@ -7,9 +7,10 @@ folder `<language>/**/*.html` (Debian: libreoffice-help-en-us, -de, -es, -fr, -i
 kept of what is judged, and the points between it and the English originals of the same pages: a language has other
 pages than another, so shares alone would compare pages. Pages without an original are left out.
 
-A paragraph's lines are made one line and blanks at line ends taken off, as Markdown renders them: some originals are
+In Markdown sources a paragraph's lines are made one line, and blanks at line ends are taken off: some originals are
 wrapped in mid-sentence or have such blanks where translations have not, and rules that look at the ends of lines would
-measure that. Of the help only pages of some length count, and only those that are translated whole.
+measure that. Quotes, tables and pages from HTML stay as they are. Of the help only pages of some length count, and only
+those that are translated whole.
 """
 
 import argparse
@@ -38,7 +39,8 @@ ENGLISH_WORDS = frozenset({"the", "of", "and", "this", "from", "you"})
 MAX_ENGLISH_SHARE = 0.01
 """Of the words of a translated page: one untranslated sentence in a long page."""
 _WORDS = re.compile(r"\w+")
-_MARKDOWN = MarkdownIt()
+_MARKDOWN = MarkdownIt().enable("table")
+HELP = "office-help"
 
 Verdict = tuple[list[str | None], list[str], list[bool]]
 
@@ -67,7 +69,7 @@ def help_pages(folder: Path) -> Iterator[Page]:
             found = extract.extract(file.read_bytes(), file.name, None, ExtractOptions())
             for document in found.documents:
                 text = extract.normalize_text(document.text)
-                yield Page("office-help", str(file.relative_to(language)), code, text)
+                yield Page(HELP, str(file.relative_to(language)), code, text)
 
 
 def translated(pages: Iterator[Page]) -> Iterator[Page]:
@@ -85,11 +87,13 @@ def english_share(text: str) -> float:
     return sum(word in ENGLISH_WORDS for word in words) / max(1, len(words))
 
 
-def as_rendered(text: str) -> str:
+def unwrapped(text: str) -> str:
     """Markdown with each paragraph on one line and without blanks at the ends of lines."""
     lines = text.split("\n")
+    quotes = 0
     for token in reversed(_MARKDOWN.parse(text)):
-        if token.type == "paragraph_open" and token.map is not None:
+        quotes += {"blockquote_close": 1, "blockquote_open": -1}.get(token.type, 0)
+        if token.type == "paragraph_open" and token.map is not None and not quotes:
             first, end = token.map
             lines[first:end] = [" ".join([lines[first].rstrip(), *(line.strip() for line in lines[first + 1 : end])])]
     return "\n".join(line.rstrip() for line in lines)
@@ -98,7 +102,8 @@ def as_rendered(text: str) -> str:
 def print_source(source: str, pages: list[Page]) -> list[str]:
     """The table of a source; a line for each rule and language that is farther from English than it should be."""
     originals = {page.name: row for row, page in enumerate(pages) if page.language == "en"}
-    table = judged_table([as_rendered(page.text) for page in pages], [page.language for page in pages])
+    texts = [page.text if source == HELP else unwrapped(page.text) for page in pages]
+    table = judged_table(texts, [page.language for page in pages])
     verdicts = {name: ours(name, table, OPTIONS.get(name, {})) for name in RULES}
     far: list[str] = []
     print(f"\n{source}\n\n| language | pages | {' | '.join(RULES)} |\n|---|---|{'---|' * len(RULES)}")

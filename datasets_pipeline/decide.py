@@ -4,8 +4,8 @@ A pure function of the snapshot, the recipe, the store's salt and the versions o
 rules judge all documents; what they let through is drawn for evaluation and deduplicated. The result
 is stored under its fingerprint, so the same snapshot and recipe are decided once.
 
-Workers hold a part of the documents, or a unit of their texts; this process holds at most 64 bytes a document: its id,
-its place, and numbers that say what was found out about it.
+Workers hold a part of the documents, or a unit of their texts; this process holds at most 64 bytes a document (its id,
+its place, and numbers that say what was found out about it) and some 500 for each pair of near-duplicates.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -174,7 +174,8 @@ def _relate(
     eligible[empty] = False
     edges = near_edges(store, recipe, judged, units, eligible, verify, pool)
     edges = join_equal_texts(edges, edited, judged, eligible)
-    edited = edited.among(edges.left, edges.right)  # nobody asks what the others became
+    if not (recipe.dedup.near and recipe.dedup.near.newest_version_only):
+        edited = edited.among(edges.left, edges.right)  # nobody asks what the others became
     give_back_memory()
     cluster = connected_components(len(eligible), edges.left, edges.right)
     cluster[~eligible] = -1
@@ -191,10 +192,12 @@ def _relate(
     excluded = np.flatnonzero(splits.split == heldout.EXCLUDED)
     codes = np.zeros(len(excluded), np.int8)
     near = Yielding(excluded, splits.near[excluded].astype(np.int64), codes, splits.jaccard[excluded])
+    split = splits.split
+    del splits
     # Who leaves for being near a held-out document must not be the one in whose favour another is dropped.
-    training = eligible & (splits.split == heldout.TRAIN)
+    training = eligible & (split == heldout.TRAIN)
     yielding = yielding_documents(recipe, work, judged, edges, training, edited, verify, pool)
-    return empty, splits.split, near, yielding
+    return empty, split, near, yielding
 
 
 def _finish_units(

@@ -70,11 +70,12 @@ def edited_ids(judging: Judging, judged: Judged, units: list[OpenUnit], pool: Po
     tasks = [EditUnit(judging.place, k, units[k].unit, tuple(parts)) for k, parts in sorted(parts_of.items())]
     num = judged.num_edited
     document, after, is_empty = np.empty(num, np.int32), np.empty(num, "S16"), np.empty(num, bool)
-    num = 0
+    filled = 0
     for _, (part, position, ids, empty) in finish_all(pool, edit_unit, tasks, "editing documents"):
-        mine = slice(num, num + len(ids))
+        mine = slice(filled, filled + len(ids))
         document[mine], after[mine], is_empty[mine] = judged.part_starts[part] + position, ids, empty
-        num += len(ids)
+        filled += len(ids)
+    assert filled == num, f"{filled} of {num} edited documents came back"
     order = np.argsort(document).astype(np.int32)
     # Half an id at a time: a second copy of all of them is what this process has no room for.
     halves = after.view(np.uint64).reshape(-1, 2)

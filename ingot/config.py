@@ -144,8 +144,8 @@ class Expectations(_Section):
     max_tokens: int | None = Field(default=None, ge=0, description="As min_tokens, at the most.")
     bytes_per_token: float = Field(
         default=4.0, gt=0.0,
-        description="For min_tokens and max_tokens: a version is judged before it is tokenized. `ingot plan` prints it "
-        "where a version of the corpus was; about 4 for English prose and a large vocabulary.",
+        description="For min_tokens and max_tokens, because a version is judged before it is tokenized; about 4 for "
+        "English prose and a large vocabulary, and `ingot plan` tells that of tokens that exist.",
     )  # fmt: skip
     max_drift: float | None = Field(
         default=None, gt=0.0,

@@ -3,7 +3,7 @@
 import copy
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,7 @@ class WatchingPool:
     def map(
         self,
         function: Callable[[Any], Any],
-        units: Sequence[Any],
+        units: Iterable[Any],
         *,
         split: Callable[[Any], Sequence[Any]] | None = None,
     ) -> Iterator[Done | Killed]:

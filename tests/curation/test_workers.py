@@ -6,7 +6,7 @@ import socket
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class KillingPool(WatchingPool):
     def map(
         self,
         function: Callable[[Any], Any],
-        units: Sequence[Any],
+        units: Iterable[Any],
         *,
         split: Callable[[Any], Sequence[Any]] | None = None,
     ) -> Iterator[Done | Killed]:
@@ -84,6 +84,23 @@ def test_workers_that_died_idle_are_replaced(two_workers: DaskPool, road: Road, 
 def test_an_error_of_a_unit_rises_as_it_is(two_workers: DaskPool) -> None:
     with pytest.raises(RecipeError, match="unit 3 is refused"):
         list(two_workers.map(refuse_three, range(8)))
+    assert sorted(results(two_workers, refuse_three, [1, 2])) == [1, 2]
+
+
+def test_units_are_made_a_few_at_a_time_and_what_fails_to_make_one_rises(two_workers: DaskPool) -> None:
+    made: list[int] = []
+
+    def units() -> Iterator[int]:
+        for unit in range(10, 60):
+            made.append(unit)
+            yield unit
+        raise RecipeError("no more units")
+
+    with pytest.raises(RecipeError, match="no more units"):
+        for done, _ in enumerate(two_workers.map(refuse_three, units())):
+            # Three a worker run or wait; what came back together with this one was replaced too.
+            assert len(made) <= done + 1 + 4 * two_workers.num_workers * 2
+    assert len(made) == 50
     assert sorted(results(two_workers, refuse_three, [1, 2])) == [1, 2]
 
 

@@ -86,11 +86,13 @@ def test_thresholds_can_differ_by_language() -> None:
     assert reasons(gopher_quality, features, **options) == [None, "gopher_short_doc"]
 
 
-def test_a_language_has_thresholds_of_its_own_where_its_words_are_longer_or_fewer() -> None:
-    # 22 signs in 100 words, and 106 marks in 1,000.
-    signs, marks = " ".join(["word"] * 78 + ["+"] * 22), " ".join(["word"] * 894 + ["#"] * 106)
+def test_a_language_has_thresholds_of_its_own_where_signs_stand_among_longer_or_fewer_words() -> None:
+    # 21 and 22 signs in 100 words, and 106 marks in 1,000.
+    few_signs, signs = (" ".join(["word"] * (100 - num) + ["+"] * num) for num in (21, 22))
+    marks = " ".join(["word"] * 894 + ["#"] * 106)
     for text, code, reason in (
-        (signs, "en", "gopher_below_alpha_threshold"),
+        (few_signs, "en", "gopher_below_alpha_threshold"),
+        (few_signs, "nl", None),
         (signs, "nl", "gopher_below_alpha_threshold"),
         (signs, "de", None),
         (signs, "pl", None),

@@ -15,6 +15,7 @@ from ingot.storage import Store
 from tests.base import tiny_store
 from tests.training.conftest import TINY, VOCAB_SIZE, Place, RankRunner, SetUp, tokens_ref, write_shard
 from training import preflight
+from training.models import ModelConfig
 from training.stages.pretrain import Config, plan
 
 MASKED = TINY.model_copy(update={"document_masking": True})
@@ -97,10 +98,18 @@ def test_the_rate_of_a_mixture_is_judged_by_the_weights_that_a_token_meets() -> 
     assert preflight.check_rate(config, plan(config, 4096))["verdict"] == "accepted"
 
 
+def test_a_head_that_vllm_does_not_find_is_refused() -> None:
+    shape = ModelConfig(family="olmoe", layers=1, width=64, experts=4)
+    with pytest.raises(RecipeError, match="set tie_embeddings: false"):
+        preflight.check_head(shape)
+    assert preflight.check_head(shape.model_copy(update={"tie_embeddings": False})) == {"tied": False}
+    assert preflight.check_head(ModelConfig(family="qwen3_moe", layers=1, width=64, experts=4)) == {"tied": True}
+
+
 def test_a_run_is_checked_once_and_what_was_found_lies_beside_its_metrics(place: Place, run_rank: RankRunner) -> None:
     assert run_rank(place.job(), crash_at="training.step.before@7") == -9
     found = json.loads((place.run_dir / preflight.PREFLIGHT_FILE).read_text())
-    assert set(found) == {"tokens", "truncation", "overlap", "memory", "disk", "rate", "packing"}
+    assert set(found) == {"head", "tokens", "truncation", "overlap", "memory", "disk", "rate", "packing"}
     (place.run_dir / preflight.PREFLIGHT_FILE).unlink()
     assert run_rank(place.job()) == 0
     assert not (place.run_dir / preflight.PREFLIGHT_FILE).exists(), "a run that goes on is checked again"
