@@ -18,7 +18,7 @@ demo: install
 	@$(BIN)/ingot demo
 
 test: install $(MOTO)/bin/moto_server lint
-	$(BIN)/python -m pytest -n 4
+	$(BIN)/python -m pytest -n 3
 
 check: install lint
 	$(BIN)/python -m pytest $(FAST)
