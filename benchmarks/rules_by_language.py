@@ -1,6 +1,6 @@
 """Shares kept in each language by the rules that have lists or thresholds by language, beside English.
 
-    python benchmarks/rules_by_language.py [--help-pages /usr/share/libreoffice/help]
+    python benchmarks/rules_by_language.py [--published] [--help-pages /usr/share/libreoffice/help]
 
 Judges the shared glossary (16 languages) and the Helm pages (12), and with --help-pages an office suite's help, a
 folder `<language>/**/*.html` (Debian: libreoffice-help-en-us, -de, -es, -fr, -it, -nl, -pl, -pt), and prints the share
@@ -29,6 +29,7 @@ from benchmarks.rule_parity import FINEWEB_C4, RULES, Page, judged_table, ours, 
 from datasets_pipeline import extract
 from datasets_pipeline.extract import ExtractOptions
 from datasets_pipeline.features.language import normalize_language
+from datasets_pipeline.rules import gopher_quality
 
 # On documentation a brace is a placeholder or code; without this C4 drops every third page in every language.
 OPTIONS: dict[str, dict[str, Any]] = {"c4_quality": {**FINEWEB_C4, "filter_curly_bracket": False}}
@@ -49,7 +50,10 @@ def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--help-pages", type=Path, help="a folder with a folder of HTML pages for each language")
+    parser.add_argument("--published", action="store_true", help="the published thresholds in every language")
     options = parser.parse_args()
+    if options.published:
+        gopher_quality.LANGUAGE_THRESHOLDS.clear()
     pages = list(raw_pages(None, ("cncf-glossary", "helm-docs")))
     if options.help_pages:
         pages += translated(help_pages(options.help_pages))

@@ -123,4 +123,5 @@ def test_joins_and_components_take_at_most_64_bytes_a_document(
         tracemalloc.stop()
     assert 0.95 * num_pairs <= len(yielding.document) <= num_pairs and np.count_nonzero(split == 1) > 1000
     each = (held + peak - FIXED_BYTES) / DOCUMENTS
+    print(f"{each:.1f} bytes a document")  # docs/decisions/016 quotes it; pytest -s shows it
     assert each <= BYTES_PER_DOCUMENT + BYTES_PER_PAIR * num_pairs / DOCUMENTS, f"{each:.1f} bytes a document"
